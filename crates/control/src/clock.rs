@@ -1,0 +1,32 @@
+//! The only place that reads a clock.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate_core::Moment;
+
+/// The wall clock at the start, and the monotonic clock that counts on from there.
+static START: LazyLock<(u64, Instant)> = LazyLock::new(read_clocks);
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+fn read_clocks() -> (u64, Instant) {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), Instant::now())
+}
+
+/// This moment, for decisions.
+pub fn now() -> Moment {
+    let (wall, started) = *START;
+    Moment(wall).plus(elapsed_since(started))
+}
+
+/// This moment, for measuring a duration with [`elapsed_since`].
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+pub fn instant() -> Instant {
+    Instant::now()
+}
+
+/// The time that has passed since an earlier [`instant`].
+pub fn elapsed_since(earlier: Instant) -> Duration {
+    instant().saturating_duration_since(earlier)
+}

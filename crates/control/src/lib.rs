@@ -1,0 +1,15 @@
+//! Runs the board: the one loop that changes the world, the prober, the counters, the clock.
+//!
+//! Nobody else owns a [`tidegate_core::board::Board`]. The proxy holds a [`Handle`]: it reads the
+//! [`World`] and counts traffic, and can change nothing.
+
+pub mod clock;
+pub mod controller;
+pub mod metrics;
+pub mod prober;
+pub mod rotation;
+pub mod traffic;
+pub mod world;
+
+pub use controller::{Controller, Handle};
+pub use world::World;

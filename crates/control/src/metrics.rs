@@ -1,0 +1,183 @@
+//! Every metric of the control plane, each a typed family.
+//!
+//! What happens is counted here. What is, like a verdict, is read from the world when somebody
+//! asks for it, so it can never disagree with the world.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tidegate_core::contract::Mismatch;
+use tidegate_core::health::ProbeFailure;
+use tidegate_core::id::Name;
+use tidegate_core::snapshot::Verdict;
+
+use crate::World;
+
+pub use histogram::Histogram;
+pub use labels::{LABEL_BYTES_MAX, said};
+pub use sources::{EndpointMetrics, SOURCES_PER_REGION_MAX};
+
+mod histogram;
+mod labels;
+mod scrape;
+mod sources;
+
+use labels::{Build, OfRegion, ProbeOutcome, RegionKey, Source, Turn};
+use scrape::Scrape;
+use sources::Sources;
+
+/// What `Content-Type` says about [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every metric of the control plane, and the registry that other crates add theirs to.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    sources: Mutex<Sources>,
+    scrape: Scrape,
+    counts: Counts,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    mismatches: Family<RegionKey, Counter>,
+    probes: Family<ProbeOutcome, Counter>,
+    probe_seconds: Family<OfRegion, Histogram>,
+    ejections: Family<OfRegion, Counter>,
+    turns: Family<Turn, Counter>,
+    file_errors: Family<OfRegion, Counter>,
+    events_refused: Counter,
+    policy_last_load_ok: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All families, empty; the policy counts as loaded, for without one nothing starts.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let sources = Sources::default();
+        let scrape = Scrape::default();
+        let counts = Counts::default();
+        counts.policy_last_load_ok.set(1);
+        sources.register(&mut registry);
+        counts.register(&mut registry);
+        registry.register_collector(Box::new(scrape.clone()));
+        let version = Build { version: env!("CARGO_PKG_VERSION") };
+        registry.register("tidegate_build", "What is running here", Info::new(version));
+        Self { registry: Mutex::new(registry), sources: Mutex::new(sources), scrape, counts }
+    }
+
+    /// Lets another crate add its families, once, before the server runs.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut locked(&self.registry));
+    }
+
+    /// Everything as text, in the format that [`CONTENT_TYPE`] names.
+    pub fn encode(&self) -> String {
+        let mut encoded = String::new();
+        match text::encode(&mut encoded, &locked(&self.registry)) {
+            Ok(()) => encoded,
+            // Nothing that writes to a string fails; a scrape without `# EOF` is told as broken.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+
+    /// Tells whether the policy that was last read could be put in force.
+    pub fn policy_loaded(&self, is_ok: bool) {
+        self.counts.policy_last_load_ok.set(is_ok.into());
+    }
+
+    /// The handles for what a release and revision of a region answers.
+    ///
+    /// Both are what an endpoint said, and are cleaned by [`said`].
+    pub fn of_source(
+        &self,
+        region: &Name,
+        release: Option<&str>,
+        revision: Option<&str>,
+    ) -> Arc<EndpointMetrics> {
+        let region = Arc::clone(region);
+        let source = Source { region, release_id: said(release), revision: said(revision) };
+        locked(&self.sources).of(source)
+    }
+
+    /// From now on gauges show this world. Only the first one that is given counts.
+    pub(crate) fn watch(&self, world: &Arc<ArcSwap<World>>) {
+        self.scrape.0.get_or_init(|| Arc::clone(world));
+    }
+
+    pub(crate) fn probe_took(&self, region: &Name, took: Duration) {
+        self.counts.probe_seconds.get_or_create(&of(region)).observe(took);
+    }
+
+    pub(crate) fn probed(&self, region: &Name, outcome: Result<(), ProbeFailure>) {
+        let outcome = outcome.map_or_else(ProbeFailure::word, |()| "ok");
+        let labels = ProbeOutcome { region: Arc::clone(region), outcome };
+        self.counts.probes.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn mismatched(&self, region: &Name, mismatch: &Mismatch) {
+        let labels = RegionKey { region: Arc::clone(region), key: Arc::clone(&mismatch.name) };
+        self.counts.mismatches.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn ejected(&self, region: &Name) {
+        self.counts.ejections.get_or_create(&of(region)).inc();
+    }
+
+    pub(crate) fn turned(&self, region: &Name, from: Verdict, to: Verdict) {
+        let labels = Turn { region: Arc::clone(region), from: from.word(), to: to.word() };
+        self.counts.turns.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn endpoint_file_failed(&self, region: &Name) {
+        self.counts.file_errors.get_or_create(&of(region)).inc();
+    }
+
+    pub(crate) fn event_refused(&self) {
+        self.counts.events_refused.inc();
+    }
+}
+
+impl Counts {
+    fn register(&self, registry: &mut Registry) {
+        let counts = self.clone();
+        let help = "Reports of a region that differed from the contract on a key";
+        registry.register("tidegate_contract_mismatches", help, counts.mismatches);
+        registry.register("tidegate_probes", "Probes of a region by outcome", counts.probes);
+        let help = "Time that a whole probe took";
+        let seconds = Unit::Seconds;
+        registry.register_with_unit("tidegate_probe", help, seconds, counts.probe_seconds);
+        let help = "Endpoints that traffic took out";
+        registry.register("tidegate_ejections", help, counts.ejections);
+        let help = "Changes of the verdict on a region";
+        registry.register("tidegate_verdict_turns", help, counts.turns);
+        let help = "Readings of a region's endpoint file that failed";
+        registry.register("tidegate_endpoint_file_errors", help, counts.file_errors);
+        let help = "Events that found the controller's queue full";
+        registry.register("tidegate_events_refused", help, counts.events_refused);
+        let help = "Whether the policy that was last read could be put in force";
+        registry.register("tidegate_policy_last_load_ok", help, counts.policy_last_load_ok);
+    }
+}
+
+fn of(region: &Name) -> OfRegion {
+    OfRegion { region: Arc::clone(region) }
+}
+
+/// Nothing here is left half done by a panic, so a poisoned lock is as good as any.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,139 @@
+//! What one request asks for: its routing facts, borrowed from its head.
+
+use crate::contract::{INDEX_HASH, MODEL_TAG, Report, SCHEMA_REV};
+use crate::id::{KeyId, KeySet, RegionSet};
+
+/// Whether a request only reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Intent {
+    /// It changes nothing.
+    Read,
+    /// It may change something.
+    Write,
+}
+
+impl Intent {
+    /// The intent of a method where the route does not say.
+    pub fn of_method(method: &str) -> Self {
+        if is_safe(method) { Self::Read } else { Self::Write }
+    }
+
+    /// The intent as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Whether RFC 9110 calls the method safe: sent twice, it does nothing twice.
+pub fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+}
+
+/// A wish for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin<'a> {
+    /// The name of the region.
+    pub region: &'a str,
+    /// Whether the request would rather fail than go elsewhere.
+    pub strict: bool,
+}
+
+impl<'a> Pin<'a> {
+    /// Reads the value of `X-Region-Pin`: a region, and perhaps `; strict`.
+    ///
+    /// # Errors
+    /// `None` for an empty name or for a parameter other than `strict`: a pin that is not
+    /// understood is no pin, and is counted as unknown by the caller.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (region, parameter) = match text.split_once(';') {
+            Some((region, parameter)) => (region, Some(parameter)),
+            None => (text, None),
+        };
+        let strict = match parameter.map(str::trim) {
+            None => false,
+            Some(word) if word.eq_ignore_ascii_case("strict") => true,
+            Some(_) => return None,
+        };
+        let region = region.trim();
+        (!region.is_empty()).then_some(Self { region, strict })
+    }
+}
+
+/// Versions that a request demands of whoever answers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand<'a> {
+    /// `X-Schema-Rev`.
+    pub schema_rev: Option<&'a str>,
+    /// `X-Index-Hash`.
+    pub index_hash: Option<&'a str>,
+    /// `X-Model-Tag`.
+    pub model_tag: Option<&'a str>,
+    /// `X-Release`, with aliases already resolved.
+    pub release: Option<&'a str>,
+}
+
+impl<'a> Demand<'a> {
+    /// Whether nothing is demanded.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The demanded contract keys with their values; the release is not one of them.
+    pub fn keys(&self) -> impl Iterator<Item = (KeyId, &'a str)> {
+        let pair = |key, value: Option<&'a str>| value.map(|value| (key, value));
+        let pairs = [
+            pair(SCHEMA_REV, self.schema_rev),
+            pair(INDEX_HASH, self.index_hash),
+            pair(MODEL_TAG, self.model_tag),
+        ];
+        pairs.into_iter().flatten()
+    }
+
+    /// The demanded contract keys.
+    pub fn key_set(&self) -> KeySet {
+        self.keys().map(|(key, _)| key).collect()
+    }
+
+    /// Whether a report has everything that is demanded.
+    pub fn met_by(&self, report: &Report) -> bool {
+        self.keys().all(|(key, value)| report.says(key, value))
+            && self.release.is_none_or(|it| report.release_id.as_deref() == Some(it))
+    }
+}
+
+/// The routing facts of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// The place of its route in the policy.
+    pub route: usize,
+    /// Whether it only reads.
+    pub intent: Intent,
+    /// The region it wishes for.
+    pub pin: Option<Pin<'a>>,
+    /// The versions it demands.
+    pub demand: Demand<'a>,
+    /// A stable hash of the client, for release splits.
+    pub client_hash: u64,
+    /// Regions that have as many requests open as they may take.
+    pub full: RegionSet,
+    /// Regions that were already tried for this request and could not be reached.
+    pub tried: RegionSet,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins() {
+        let pin = |region, strict| Some(Pin { region, strict });
+        assert_eq!(Pin::parse("eu-west-1"), pin("eu-west-1", false));
+        assert_eq!(Pin::parse(" eu ;  STRICT "), pin("eu", true));
+        assert_eq!(Pin::parse("eu; maybe"), None);
+        assert_eq!(Pin::parse("  ; strict"), None);
+        assert_eq!(Pin::parse(""), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! The mutable world: events in, effects and snapshots out, one owner.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::contract::{Mismatch, Report};
+use crate::ejection::Tally;
+use crate::health::ProbeFailure;
+use crate::id::{ENDPOINTS_PER_REGION_MAX, EndpointId, Generation, Name};
+use crate::moment::Moment;
+use crate::policy::{EndpointAddress, EndpointSource, Policy};
+use crate::snapshot::{Held, Snapshot, Verdict};
+
+use region::{EndpointState, RegionState};
+
+mod region;
+
+#[cfg(test)]
+mod tests;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A policy takes force.
+    Installed(Arc<Policy>),
+    /// The list of a region's endpoints was read from its file.
+    Listed {
+        /// The region.
+        region: Name,
+        /// All of its endpoints; an empty list is ignored.
+        endpoints: Vec<EndpointAddress>,
+    },
+    /// A probe ended.
+    Probed {
+        /// Who was asked.
+        endpoint: EndpointId,
+        /// How long it took.
+        took: Duration,
+        /// What came of it.
+        outcome: Result<Report, ProbeFailure>,
+    },
+    /// Traffic was counted.
+    Observed {
+        /// Whose traffic.
+        endpoint: EndpointId,
+        /// Everything since the process started.
+        tally: Tally,
+    },
+    /// The operator takes a region out, or puts it back.
+    Drained {
+        /// The region.
+        region: Name,
+        /// Out or back.
+        out: bool,
+    },
+    /// The operator lets a region that is held back take its traffic.
+    Released(Name),
+    /// Time passed.
+    Tick,
+}
+
+/// What must be done, or told, because of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// The conclusion about an endpoint changed.
+    EndpointTurned {
+        /// Its region.
+        region: Name,
+        /// Its address.
+        address: SocketAddr,
+        /// What we thought.
+        from: Verdict,
+        /// What we think.
+        to: Verdict,
+        /// Where its last report differs from the contract.
+        mismatches: Arc<[Mismatch]>,
+        /// Why its last probe failed, if it did.
+        failure: Option<ProbeFailure>,
+    },
+    /// The conclusion about a region changed.
+    RegionTurned {
+        /// The region.
+        region: Name,
+        /// What we thought.
+        from: Verdict,
+        /// What we think.
+        to: Verdict,
+    },
+    /// A region is held back from now on, or, with `None`, no longer.
+    RegionHeld {
+        /// The region.
+        region: Name,
+        /// Why.
+        held: Option<Held>,
+    },
+    /// Traffic took an endpoint out.
+    Ejected {
+        /// Its region.
+        region: Name,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// An endpoint that traffic took out is back.
+    Returned {
+        /// Its region.
+        region: Name,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// These endpoints, and no others, are to be probed.
+    Probe(Vec<Target>),
+}
+
+/// Somebody to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its region, for the pin that every probe carries.
+    pub region: Name,
+}
+
+/// The mutable world. Equal boards and equal events give equal boards and equal effects.
+#[derive(Debug)]
+pub struct Board {
+    policy: Arc<Policy>,
+    regions: Vec<RegionState>,
+    places: HashMap<EndpointId, usize>,
+    last_event: Moment,
+    generation: Generation,
+    next_endpoint: u32,
+    changed: bool,
+}
+
+impl Board {
+    /// A board on which a policy has just taken force, with what must be probed.
+    pub fn new(now: Moment, policy: Arc<Policy>) -> (Self, Vec<Effect>) {
+        let mut board = Self {
+            policy: Arc::clone(&policy),
+            regions: Vec::new(),
+            places: HashMap::new(),
+            last_event: now,
+            generation: Generation(0),
+            next_endpoint: 0,
+            changed: true,
+        };
+        let effects = board.apply(now, Event::Installed(policy));
+        (board, effects)
+    }
+
+    /// Takes in one event.
+    ///
+    /// # Panics
+    /// When time goes backwards: a board that cannot trust its clock must not go on.
+    pub fn apply(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        assert!(self.last_event <= now, "time went backwards");
+        let before = std::mem::replace(&mut self.last_event, now);
+        let mut effects = Vec::new();
+        match event {
+            Event::Installed(policy) => self.install(now, &policy, &mut effects),
+            Event::Listed { region, endpoints } => {
+                self.list(now, &region, &endpoints, &mut effects)
+            }
+            Event::Probed { endpoint, took, outcome } => {
+                self.probed(now, endpoint, (took, outcome), &mut effects);
+            }
+            Event::Observed { endpoint, tally } => {
+                self.observed(now, endpoint, tally, &mut effects);
+            }
+            Event::Drained { region, out } => self.with_region(&region, |it| it.drained = out),
+            Event::Released(region) => self.with_region(&region, |it| it.hold.release()),
+            Event::Tick => self.tick(before, now, &mut effects),
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// Whether anything that a snapshot shows may have changed since the last one.
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The world as data, under a new generation.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.changed = false;
+        self.generation = Generation(self.generation.0 + 1);
+        let regions = self.regions.iter().map(RegionState::picture).collect();
+        Snapshot::new(self.generation, Arc::clone(&self.policy), regions)
+    }
+
+    /// Puts a policy in force. Regions and endpoints that are still there keep what is known.
+    fn install(&mut self, now: Moment, policy: &Arc<Policy>, effects: &mut Vec<Effect>) {
+        let mut known = std::mem::take(&mut self.regions);
+        for of_policy in &policy.regions {
+            let place = known.iter().position(|it| it.name == of_policy.name);
+            let state = match place {
+                Some(place) => known.swap_remove(place),
+                None => RegionState::unknown(now, &of_policy.name),
+            };
+            self.regions.push(state);
+        }
+        self.policy = Arc::clone(policy);
+        for (place, of_policy) in policy.regions.iter().enumerate() {
+            if let EndpointSource::Listed(endpoints) = &of_policy.endpoints {
+                self.replace_endpoints(now, place, endpoints);
+            }
+        }
+        let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
+        endpoints.for_each(|it| it.health.compare(&policy.contract, now));
+        self.endpoints_changed(effects);
+    }
+
+    fn list(
+        &mut self,
+        now: Moment,
+        region: &str,
+        endpoints: &[EndpointAddress],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(place) = self.regions.iter().position(|it| &*it.name == region) else { return };
+        if endpoints.is_empty() || self.regions.get(place).is_some_and(|it| it.lists(endpoints)) {
+            return;
+        }
+        self.replace_endpoints(now, place, endpoints);
+        self.endpoints_changed(effects);
+    }
+
+    fn replace_endpoints(&mut self, now: Moment, place: usize, listed: &[EndpointAddress]) {
+        let Some(region) = self.regions.get_mut(place) else { return };
+        let mut known = std::mem::take(&mut region.endpoints);
+        for endpoint in listed.iter().take(ENDPOINTS_PER_REGION_MAX) {
+            let place = known.iter().position(|it| it.address == endpoint.address);
+            let mut state = if let Some(place) = place {
+                known.swap_remove(place)
+            } else {
+                self.next_endpoint = self.next_endpoint.saturating_add(1);
+                EndpointState::unknown(now, EndpointId(self.next_endpoint), endpoint.address)
+            };
+            state.weight = endpoint.weight;
+            region.endpoints.push(state);
+        }
+    }
+
+    /// Tells the prober whom to ask, and finds endpoints by their place again.
+    fn endpoints_changed(&mut self, effects: &mut Vec<Effect>) {
+        self.changed = true;
+        let places = self.regions.iter().enumerate();
+        self.places = places
+            .flat_map(|(place, it)| it.endpoints.iter().map(move |it| (it.id, place)))
+            .collect();
+        let targets = self.regions.iter().flat_map(RegionState::targets).collect();
+        effects.push(Effect::Probe(targets));
+    }
+
+    fn probed(
+        &mut self,
+        now: Moment,
+        id: EndpointId,
+        (took, outcome): (Duration, Result<Report, ProbeFailure>),
+        effects: &mut Vec<Effect>,
+    ) {
+        let policy = Arc::clone(&self.policy);
+        // A late probe of an endpoint that is gone finds no place, and changes nothing.
+        let Some(region) = self.places.get(&id).and_then(|it| self.regions.get_mut(*it)) else {
+            return;
+        };
+        self.changed = true;
+        if outcome.is_ok() {
+            region.distance.probed(now, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        }
+        let name = Arc::clone(&region.name);
+        let Some(endpoint) = region.endpoints.iter_mut().find(|it| it.id == id) else { return };
+        let health = &mut endpoint.health;
+        if let Some(from) = health.observe(now, outcome, &policy.contract, &policy.probing) {
+            effects.push(endpoint.turned(&name, from));
+        }
+        if endpoint.health.failure.is_none() && endpoint.health.verdict.is_routable() {
+            endpoint.proven = Some(now);
+        }
+    }
+
+    fn observed(&mut self, now: Moment, id: EndpointId, tally: Tally, effects: &mut Vec<Effect>) {
+        let rules = &self.policy.ejection;
+        let Some(region) = self.places.get(&id).and_then(|it| self.regions.get_mut(*it)) else {
+            return;
+        };
+        let name = Arc::clone(&region.name);
+        let Some(endpoint) = region.endpoints.iter_mut().find(|it| it.id == id) else { return };
+        let answers = tally.answered.saturating_sub(endpoint.tally.answered);
+        let first_bytes = tally.first_byte_us.saturating_sub(endpoint.tally.first_byte_us);
+        if let Some(mean_us) = first_bytes.checked_div(answers) {
+            region.distance.answered(mean_us);
+        }
+        endpoint.tally = tally;
+        if endpoint.ejection.observe(now, tally, rules) {
+            self.changed = true;
+            effects.push(Effect::Ejected { region: name, address: endpoint.address });
+        }
+    }
+
+    fn tick(&mut self, before: Moment, now: Moment, effects: &mut Vec<Effect>) {
+        let policy = Arc::clone(&self.policy);
+        for region in &mut self.regions {
+            let name = Arc::clone(&region.name);
+            for endpoint in &mut region.endpoints {
+                if let Some(from) = endpoint.health.expire(now, &policy.probing) {
+                    effects.push(endpoint.turned(&name, from));
+                }
+            }
+        }
+        if policy.contract.rotation_ends(before, now) {
+            let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
+            endpoints.for_each(|it| it.health.compare(&policy.contract, now));
+            self.changed = true;
+        }
+    }
+
+    /// Draws what follows for every region: its verdict, returns, its hold, its distance.
+    fn settle(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let policy = Arc::clone(&self.policy);
+        for (region, of_policy) in self.regions.iter_mut().zip(&policy.regions) {
+            self.changed |= region.settle(now, (&policy, of_policy), effects);
+        }
+        self.changed |= !effects.is_empty();
+    }
+
+    fn with_region(&mut self, name: &str, change: impl FnOnce(&mut RegionState)) {
+        self.changed = true;
+        if let Some(region) = self.regions.iter_mut().find(|it| &*it.name == name) {
+            change(region);
+        }
+    }
+}

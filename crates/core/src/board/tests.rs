@@ -1,0 +1,1 @@
+//! What the board makes of single events.

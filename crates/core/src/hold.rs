@@ -1,0 +1,140 @@
+//! Holding a region back after it was lost: failback, hysteresis, and the freeze of a flapping one.
+//!
+//! A region that is held back is the last resort of reads by distance. A pin or a demand of the
+//! request still reaches it: those ask for the region itself, and it is green.
+
+use std::collections::VecDeque;
+
+use crate::moment::Moment;
+use crate::policy::{Failback, FailbackRules};
+use crate::snapshot::Held;
+
+/// Most losses that are remembered.
+pub const LOSSES_MAX: usize = 64;
+
+/// Whether and why one region is held back.
+#[derive(Clone, Debug, Default)]
+pub struct Hold {
+    routable_since: Option<Moment>,
+    losses: VecDeque<Moment>,
+    waiting: bool,
+    frozen_until: Option<Moment>,
+}
+
+impl Hold {
+    /// Takes in whether the region is routable at this moment.
+    pub fn observe(&mut self, now: Moment, routable: bool, rules: &FailbackRules) {
+        match (self.routable_since, routable) {
+            (None, true) => self.routable_since = Some(now),
+            (Some(_), false) => self.lose(now, rules),
+            (None, false) | (Some(_), true) => {}
+        }
+        if self.frozen_until.is_some_and(|until| until <= now) {
+            self.frozen_until = None;
+            self.losses.clear();
+        }
+        if let Some(since) = self.routable_since
+            && let Failback::After(after) = rules.mode
+            && after.max(rules.hysteresis) <= now.since(since)
+        {
+            self.waiting = false;
+        }
+    }
+
+    /// The operator lets the region take its traffic back at once.
+    pub fn release(&mut self) {
+        self.waiting = false;
+        self.frozen_until = None;
+        self.losses.clear();
+    }
+
+    /// Why the region is held back, if it is.
+    pub fn held(&self, rules: &FailbackRules) -> Option<Held> {
+        match (self.frozen_until, self.waiting, rules.mode) {
+            (Some(_), ..) => Some(Held::Frozen),
+            (None, true, Failback::Manual) => Some(Held::Manual),
+            (None, true, Failback::After(_)) => Some(Held::Recovering),
+            (None, false, _) => None,
+        }
+    }
+
+    fn lose(&mut self, now: Moment, rules: &FailbackRules) {
+        self.routable_since = None;
+        self.waiting = true;
+        self.losses.push_back(now);
+        while self.losses.len() > LOSSES_MAX
+            || self.losses.front().is_some_and(|at| now.since(*at) > rules.within)
+        {
+            self.losses.pop_front();
+        }
+        let flips = usize::try_from(rules.flips).unwrap_or(usize::MAX);
+        if flips <= self.losses.len() {
+            self.frozen_until = Some(now.plus(rules.freeze));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn rules(mode: Failback) -> FailbackRules {
+        FailbackRules {
+            mode,
+            hysteresis: Duration::from_secs(30),
+            flips: 3,
+            within: Duration::from_secs(600),
+            freeze: Duration::from_secs(1800),
+        }
+    }
+
+    #[test]
+    fn the_first_green_of_a_region_is_no_failback() {
+        let rules = rules(Failback::Manual);
+        let mut hold = Hold::default();
+        hold.observe(Moment(0), false, &rules);
+        hold.observe(Moment(1), true, &rules);
+        assert_eq!(hold.held(&rules), None);
+    }
+
+    #[test]
+    fn a_lost_region_waits_for_the_longer_of_failback_and_hysteresis() {
+        let rules = rules(Failback::After(Duration::from_secs(10)));
+        let mut hold = Hold::default();
+        hold.observe(Moment(0), true, &rules);
+        hold.observe(Moment(1000), false, &rules);
+        hold.observe(Moment(2000), true, &rules);
+        hold.observe(Moment(31_999), true, &rules);
+        assert_eq!(hold.held(&rules), Some(Held::Recovering));
+        hold.observe(Moment(32_000), true, &rules);
+        assert_eq!(hold.held(&rules), None);
+    }
+
+    #[test]
+    fn manual_failback_waits_for_the_operator() {
+        let rules = rules(Failback::Manual);
+        let mut hold = Hold::default();
+        hold.observe(Moment(0), true, &rules);
+        hold.observe(Moment(1), false, &rules);
+        hold.observe(Moment(2), true, &rules);
+        hold.observe(Moment(9_000_000), true, &rules);
+        assert_eq!(hold.held(&rules), Some(Held::Manual));
+        hold.release();
+        assert_eq!(hold.held(&rules), None);
+    }
+
+    #[test]
+    fn a_flapping_region_freezes_and_thaws() {
+        let rules = rules(Failback::After(Duration::ZERO));
+        let mut hold = Hold::default();
+        for round in 0..3_u64 {
+            hold.observe(Moment(round * 60_000), true, &rules);
+            hold.observe(Moment(round * 60_000 + 40_000), false, &rules);
+        }
+        hold.observe(Moment(170_000), true, &rules);
+        assert_eq!(hold.held(&rules), Some(Held::Frozen));
+        hold.observe(Moment(160_000 + 1_800_000), true, &rules);
+        assert_eq!(hold.held(&rules), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! The thought of tidegate: what regions are, what a request asks, and who answers.
+//!
+//! Everything here is pure. There is no clock, no socket, no file and no random number: time is
+//! the argument [`Moment`], randomness is an argument too, and everything that happened arrives as
+//! an [`board::Event`]. That is what lets whole failovers be simulated from a seed, and what makes
+//! `explain` the same code as routing.
+//!
+//! The modules, in the order in which a newcomer reads them:
+//!
+//! 1. [`moment`], [`id`]: time and names.
+//! 2. [`contract`]: what a region reports, what the policy demands, and where they differ.
+//! 3. [`policy`]: the validated model of a policy file.
+//! 4. [`ask`], [`snapshot`], [`route`]: one request, one picture of the world, one decision.
+//! 5. [`explain`]: the same decision with every reason kept.
+//! 6. [`balance`]: which endpoint of the chosen region.
+//! 7. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
+//! 8. [`board`]: the mutable world; events in, effects and snapshots out.
+
+pub mod ask;
+pub mod balance;
+pub mod board;
+pub mod contract;
+pub mod distance;
+pub mod ejection;
+pub mod explain;
+pub mod health;
+pub mod hold;
+pub mod id;
+pub mod moment;
+pub mod policy;
+pub mod route;
+pub mod snapshot;
+
+pub use moment::Moment;

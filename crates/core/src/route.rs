@@ -1,0 +1,429 @@
+//! Which region answers: one pure function over a snapshot and an ask.
+//!
+//! Filters come in a fixed order, and each keeps its reason: residency, drained or dark, contract,
+//! release, already tried, pin, nearest. [`route`] runs them silently; [`crate::explain`] runs the
+//! very same ones and writes down every region that was passed over.
+
+use crate::ask::{Ask, Demand};
+use crate::id::{RegionId, RegionSet};
+use crate::policy::{PinRule, Require, Route, Strategy};
+use crate::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+
+#[cfg(test)]
+mod tests;
+
+/// Where a request goes, and by which rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The region.
+    pub region: RegionId,
+    /// The rule that chose it.
+    pub reason: Reason,
+    /// What became of the pin.
+    pub pin: PinOutcome,
+    /// The release that the split assigned, as its place in the policy's split.
+    pub assigned: Option<usize>,
+}
+
+/// The rule that chose a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The request asked for this region.
+    Pin,
+    /// It is the nearest that may answer.
+    Nearest,
+    /// It is the nearest with room: a nearer one is full.
+    Spill,
+    /// Nothing better is left, so a region that is being held back answers.
+    LastResort,
+}
+
+impl Reason {
+    /// The reason as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Nearest => "nearest",
+            Self::Spill => "spill",
+            Self::LastResort => "last_resort",
+        }
+    }
+}
+
+/// What became of the pin of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinOutcome {
+    /// There was none, or the route ignores pins.
+    Absent,
+    /// The pinned region answers.
+    Honoured,
+    /// No region has this name.
+    Unknown,
+    /// The pinned region may not answer now.
+    Unavailable,
+}
+
+impl PinOutcome {
+    /// The outcome as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Honoured => "honoured",
+            Self::Unknown => "unknown",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why no region may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// No region reports, or ever reported, what the request demands.
+    #[error("no region meets the versions that the request demands")]
+    Unmet,
+    /// No endpoint reports the release.
+    #[error("no region runs the release that the request demands")]
+    UnknownRelease,
+    /// A region has what the request demands, but cannot answer now.
+    #[error("the region that meets the request's demands is not available")]
+    DemandedIsDown,
+    /// The pin is strict and its region may not answer.
+    #[error("the pinned region is not available, and the pin is strict")]
+    PinUnavailable,
+    /// Only regions outside the route's residency could answer.
+    #[error("no region inside the route's residency is available")]
+    OutsideResidency,
+    /// Every region that could answer is full.
+    #[error("every available region is at its capacity")]
+    Full,
+    /// Every region that could answer was tried and could not be reached.
+    #[error("no available region could be reached")]
+    Unreachable,
+    /// No region is routable.
+    #[error("no region is available")]
+    NoRegion,
+}
+
+impl Refusal {
+    /// Every refusal there is.
+    pub const ALL: [Self; 8] = [
+        Self::Unmet,
+        Self::UnknownRelease,
+        Self::DemandedIsDown,
+        Self::PinUnavailable,
+        Self::OutsideResidency,
+        Self::Full,
+        Self::Unreachable,
+        Self::NoRegion,
+    ];
+
+    /// The refusal as the stable code of an answer.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unmet => "contract_unmet",
+            Self::UnknownRelease => "release_unknown",
+            Self::DemandedIsDown => "contract_unavailable",
+            Self::PinUnavailable => "pin_unavailable",
+            Self::OutsideResidency => "residency_unavailable",
+            Self::Full => "capacity_exhausted",
+            Self::Unreachable => "region_unreachable",
+            Self::NoRegion => "no_region_available",
+        }
+    }
+}
+
+/// Why a region was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The route's residency rule does not include it.
+    OutsideResidency,
+    /// The operator takes it out.
+    Drained,
+    /// Its verdict: unknown, dark, mismatched or mixed.
+    Verdict(Verdict),
+    /// None of its endpoints reports what the request demands.
+    Unmet,
+    /// None of its endpoints runs the release that the split assigned.
+    OtherRelease,
+    /// It was tried for this request and could not be reached.
+    Tried,
+    /// The request is pinned to another region.
+    NotPinned,
+    /// It has as many requests open as it may take.
+    Full,
+    /// It is held back.
+    Held(Held),
+    /// It differs on keys that degrade, and a region that does not could answer.
+    Degraded,
+    /// A nearer one could answer.
+    Farther,
+}
+
+impl Cause {
+    /// The cause as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OutsideResidency => "outside_residency",
+            Self::Drained => "drained",
+            Self::Verdict(verdict) => verdict.word(),
+            Self::Unmet => "demand_unmet",
+            Self::OtherRelease => "other_release",
+            Self::Tried => "tried",
+            Self::NotPinned => "not_pinned",
+            Self::Full => "full",
+            Self::Held(held) => held.word(),
+            Self::Degraded => "degraded",
+            Self::Farther => "farther",
+        }
+    }
+}
+
+/// Decides which region answers `ask`.
+///
+/// A demand of the request beats its pin, and a pin beats distance. Every one of them but a demand
+/// and a strict pin is a wish: a region that is not available is passed over.
+///
+/// # Errors
+/// Why nobody may answer. An ask for a route that the policy does not have is refused with
+/// [`Refusal::NoRegion`].
+pub fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusal> {
+    walk(snapshot, ask, &mut Silent)
+}
+
+/// Whether an endpoint of an eligible region may serve a request.
+///
+/// `assigned` is the release that the split assigned, if it did.
+pub fn admits(
+    route: &Route,
+    endpoint: &Endpoint,
+    demand: &Demand<'_>,
+    assigned: Option<&str>,
+) -> bool {
+    if !endpoint.verdict.is_answering() {
+        return false;
+    }
+    if assigned.is_some_and(|it| endpoint.release().map(|name| &**name) != Some(it)) {
+        return false;
+    }
+    let matches = match route.require {
+        Require::Answer => true,
+        Require::Contract => {
+            // A demanded key is judged by the demand; all others by the active contract.
+            endpoint.verdict.is_routable()
+                || (!demand.is_empty() && endpoint.vetoes.without(demand.key_set()).is_empty())
+        }
+    };
+    matches
+        && (demand.is_empty()
+            || endpoint.report.as_ref().is_some_and(|report| demand.met_by(report)))
+}
+
+/// Takes note of every region that is passed over.
+pub(crate) trait Trace {
+    /// Whether notes are taken at all; when not, causes are not even looked for.
+    const RECORDS: bool;
+    /// The region was passed over.
+    fn passed(&mut self, region: RegionId, cause: Cause);
+}
+
+struct Silent;
+
+impl Trace for Silent {
+    const RECORDS: bool = false;
+    fn passed(&mut self, _: RegionId, _: Cause) {}
+}
+
+pub(crate) fn walk<T: Trace>(
+    snapshot: &Snapshot,
+    ask: &Ask<'_>,
+    trace: &mut T,
+) -> Result<Choice, Refusal> {
+    let Some(route) = snapshot.policy.routes.get(ask.route) else { return Err(Refusal::NoRegion) };
+    let everywhere: RegionSet =
+        if T::RECORDS { snapshot.iter().map(|(id, _)| id).collect() } else { RegionSet::ALL };
+    let allowed =
+        narrow(trace, everywhere, everywhere.and(route.residency), |_| Cause::OutsideResidency);
+    let matching = filter_by_contract(snapshot, ask, route, allowed, trace);
+    if matching.is_empty() {
+        return Err(nobody(snapshot, ask, route));
+    }
+    let (released, assigned) = filter_by_release(snapshot, ask, route, matching, trace);
+    let reachable = narrow(trace, released, released.without(ask.tried), |_| Cause::Tried);
+    if reachable.is_empty() {
+        return Err(Refusal::Unreachable);
+    }
+    let pin = match pinned(snapshot, ask, route, reachable)? {
+        Ok(region) => {
+            let only = [region].into_iter().collect();
+            narrow(trace, reachable, only, |_| Cause::NotPinned);
+            let pin = PinOutcome::Honoured;
+            return Ok(Choice { region, reason: Reason::Pin, pin, assigned });
+        }
+        Err(outcome) => outcome,
+    };
+    let (region, reason) = nearest(snapshot, ask, route, reachable, trace)?;
+    Ok(Choice { region, reason, pin, assigned })
+}
+
+/// Keeps the regions of `to`, and notes why each other one of `from` is passed over.
+fn narrow<T: Trace>(
+    trace: &mut T,
+    from: RegionSet,
+    to: RegionSet,
+    cause: impl Fn(RegionId) -> Cause,
+) -> RegionSet {
+    if T::RECORDS {
+        from.without(to).iter().for_each(|region| trace.passed(region, cause(region)));
+    }
+    to
+}
+
+fn filter_by_contract<T: Trace>(
+    snapshot: &Snapshot,
+    ask: &Ask<'_>,
+    route: &Route,
+    allowed: RegionSet,
+    trace: &mut T,
+) -> RegionSet {
+    let answering =
+        narrow(trace, allowed, allowed.and(snapshot.answering), |region| {
+            match snapshot.region(region) {
+                Some(region) if region.drained => Cause::Drained,
+                Some(region) => Cause::Verdict(region.verdict),
+                None => Cause::Verdict(Verdict::Unknown),
+            }
+        });
+    let matching = match (ask.demand.is_empty(), route.require) {
+        (true, Require::Contract) => answering.and(snapshot.routable),
+        (true, Require::Answer) => answering,
+        (false, _) => {
+            regions_where(snapshot, answering, |region| demand_met(snapshot, ask, region))
+        }
+    };
+    narrow(trace, answering, matching, |region| match snapshot.region(region) {
+        Some(region) if ask.demand.is_empty() => Cause::Verdict(region.verdict),
+        Some(_) | None => Cause::Unmet,
+    })
+}
+
+fn demand_met(snapshot: &Snapshot, ask: &Ask<'_>, region: &Region) -> bool {
+    let Some(route) = snapshot.policy.routes.get(ask.route) else { return false };
+    let agreed = snapshot.policy.probing.mixed_allowed
+        || route.require == Require::Answer
+        || region.disputed.without(ask.demand.key_set()).is_empty();
+    agreed && region.endpoints.iter().any(|it| admits(route, it, &ask.demand, None))
+}
+
+/// Regions that run the release which the split assigns to this client, or all when none does.
+fn filter_by_release<T: Trace>(
+    snapshot: &Snapshot,
+    ask: &Ask<'_>,
+    route: &Route,
+    matching: RegionSet,
+    trace: &mut T,
+) -> (RegionSet, Option<usize>) {
+    let releases = &snapshot.policy.releases;
+    if releases.split.is_empty() || ask.demand.release.is_some() {
+        return (matching, None);
+    }
+    let Some(place) = releases.assigned(ask.client_hash) else { return (matching, None) };
+    let name = releases.split.get(place).map(|(name, _)| &**name);
+    let running = regions_where(snapshot, matching, |region| {
+        region.endpoints.iter().any(|it| !it.ejected && admits(route, it, &ask.demand, name))
+    });
+    if running.is_empty() {
+        return (matching, None);
+    }
+    (narrow(trace, matching, running, |_| Cause::OtherRelease), Some(place))
+}
+
+fn regions_where(
+    snapshot: &Snapshot,
+    among: RegionSet,
+    test: impl Fn(&Region) -> bool,
+) -> RegionSet {
+    let kept = |(id, region): &(RegionId, &Region)| among.contains(*id) && test(region);
+    snapshot.iter().filter(kept).map(|(id, _)| id).collect()
+}
+
+/// The pinned region, or what became of the pin.
+fn pinned(
+    snapshot: &Snapshot,
+    ask: &Ask<'_>,
+    route: &Route,
+    reachable: RegionSet,
+) -> Result<Result<RegionId, PinOutcome>, Refusal> {
+    let Some(pin) = ask.pin.filter(|_| route.pin != PinRule::Ignore) else {
+        return Ok(Err(PinOutcome::Absent));
+    };
+    let outcome = match snapshot.policy.region(pin.region) {
+        Some(region) if reachable.contains(region) => return Ok(Ok(region)),
+        Some(_) => PinOutcome::Unavailable,
+        None => PinOutcome::Unknown,
+    };
+    if pin.strict || route.pin == PinRule::Require {
+        return Err(Refusal::PinUnavailable);
+    }
+    Ok(Err(outcome))
+}
+
+fn nearest<T: Trace>(
+    snapshot: &Snapshot,
+    ask: &Ask<'_>,
+    route: &Route,
+    reachable: RegionSet,
+    trace: &mut T,
+) -> Result<(RegionId, Reason), Refusal> {
+    let order = match route.strategy {
+        Strategy::Nearest => &snapshot.nearest,
+        Strategy::Measured => &snapshot.measured,
+    };
+    let roomy = narrow(trace, reachable, reachable.without(ask.full), |_| Cause::Full);
+    let mut near = order.iter().copied().filter(|it| reachable.contains(*it));
+    let first = near.next().ok_or(Refusal::NoRegion)?;
+    let chosen = if roomy.contains(first) {
+        first
+    } else {
+        near.find(|it| roomy.contains(*it)).ok_or(Refusal::Full)?
+    };
+    let held = |id| snapshot.region(id).and_then(|region| region.held);
+    narrow(trace, roomy, [chosen].into_iter().collect(), |id| match held(id) {
+        Some(held) => Cause::Held(held),
+        None if is_degraded(snapshot, id) && !is_degraded(snapshot, chosen) => Cause::Degraded,
+        None => Cause::Farther,
+    });
+    let reason = match () {
+        () if held(chosen).is_some() => Reason::LastResort,
+        () if chosen != first => Reason::Spill,
+        () => Reason::Nearest,
+    };
+    Ok((chosen, reason))
+}
+
+fn is_degraded(snapshot: &Snapshot, id: RegionId) -> bool {
+    snapshot.region(id).is_some_and(|it| it.verdict == Verdict::Degraded)
+}
+
+/// Why no region of the route's residency matches.
+fn nobody(snapshot: &Snapshot, ask: &Ask<'_>, route: &Route) -> Refusal {
+    if ask.demand.is_empty() {
+        let elsewhere = match route.require {
+            Require::Contract => snapshot.routable,
+            Require::Answer => snapshot.answering,
+        };
+        let outside = elsewhere.without(route.residency);
+        return if outside.is_empty() { Refusal::NoRegion } else { Refusal::OutsideResidency };
+    }
+    let reports = || {
+        let inside = snapshot.iter().filter(|(id, _)| route.residency.contains(*id));
+        inside.flat_map(|(_, region)| &region.endpoints).filter_map(|it| it.report.as_deref())
+    };
+    if reports().any(|report| ask.demand.met_by(report)) {
+        return Refusal::DemandedIsDown;
+    }
+    let runs = |release| reports().any(|it| it.release_id.as_deref() == Some(release));
+    match ask.demand.release {
+        Some(release) if !runs(release) => Refusal::UnknownRelease,
+        Some(_) | None => Refusal::Unmet,
+    }
+}

@@ -1,0 +1,258 @@
+//! How far a request has come.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use tidegate_control::World;
+use tidegate_control::traffic::OpenRequest;
+use tidegate_control::world::{EndpointWorld, RegionWorld};
+use tidegate_core::ask::Intent;
+use tidegate_core::id::{RegionId, RegionSet};
+use tidegate_core::policy::Route;
+use tidegate_core::route::Choice;
+
+use crate::peer::Carriage;
+
+/// Endpoints of one region to which no connection could be made, before another region is tried.
+pub(crate) const FAILED_PER_REGION_MAX: usize = 2;
+
+/// One request: the world it lives in, and how far it has come.
+#[derive(Debug)]
+pub struct Ctx {
+    pub(crate) world: Arc<World>,
+    pub(crate) began: Instant,
+    pub(crate) sequence: u64,
+    pub(crate) id: Option<HeaderValue>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) stage: Stage,
+    pub(crate) attempts: u32,
+    /// Endpoints that were tried and failed.
+    pub(crate) failed: Vec<(RegionId, usize)>,
+    /// The code of an answer of our own.
+    pub(crate) code: Option<&'static str>,
+    pub(crate) end: End,
+}
+
+/// How an exchange ended, as its access line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The whole answer was passed on.
+    #[default]
+    Complete,
+    /// We answered ourselves.
+    Answered,
+    /// The client went away.
+    ClientGone,
+    /// The endpoint broke off.
+    EndpointBroken,
+    /// A deadline passed.
+    TimedOut,
+}
+
+impl End {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Answered => "answered",
+            Self::ClientGone => "client_gone",
+            Self::EndpointBroken => "endpoint_broken",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// How far a request has come. Each stage owns what the next one needs.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Its head was read.
+    New,
+    /// It has a route and a region, but no endpoint now.
+    Routed(Routed),
+    /// An endpoint has it, or is about to.
+    Sent(Routed, Attempt),
+}
+
+/// What routing decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Routed {
+    pub(crate) route: usize,
+    pub(crate) choice: Choice,
+    pub(crate) intent: Intent,
+    pub(crate) carriage: Carriage,
+    /// Regions that were full when the request came in: facts of the decision.
+    pub(crate) full: RegionSet,
+    /// Regions that could not be reached.
+    pub(crate) tried: RegionSet,
+}
+
+/// One attempt at one endpoint. Dropping it closes the request there.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) region: RegionId,
+    pub(crate) endpoint: usize,
+    pub(crate) address: SocketAddr,
+    pub(crate) began: Instant,
+    pub(crate) first_byte: Option<Duration>,
+    /// Whether the answer turned out to be a stream.
+    pub(crate) is_stream: bool,
+    /// Keeps the request open at the endpoint.
+    #[expect(dead_code, reason = "it is kept for its drop")]
+    pub(crate) open: OpenRequest,
+}
+
+impl Ctx {
+    pub(crate) fn new(world: Arc<World>, began: Instant, sequence: u64) -> Self {
+        Self {
+            world,
+            began,
+            sequence,
+            id: None,
+            client: None,
+            stage: Stage::New,
+            attempts: 0,
+            failed: Vec::new(),
+            code: None,
+            end: End::default(),
+        }
+    }
+
+    pub(crate) fn routed(&self) -> Option<&Routed> {
+        match &self.stage {
+            Stage::New => None,
+            Stage::Routed(routed) | Stage::Sent(routed, _) => Some(routed),
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        match &self.stage {
+            Stage::New | Stage::Routed(_) => None,
+            Stage::Sent(_, attempt) => Some(attempt),
+        }
+    }
+
+    pub(crate) fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match &mut self.stage {
+            Stage::New | Stage::Routed(_) => None,
+            Stage::Sent(_, attempt) => Some(attempt),
+        }
+    }
+
+    pub(crate) fn route(&self) -> Option<&Route> {
+        let place = self.routed()?.route;
+        self.world.snapshot.policy.routes.get(place)
+    }
+
+    /// The region and the endpoint that have the request.
+    pub(crate) fn endpoint(&self) -> Option<(&RegionWorld, &EndpointWorld)> {
+        let attempt = self.attempt()?;
+        let region = self.world.region(attempt.region)?;
+        Some((region, region.endpoints.get(attempt.endpoint)?))
+    }
+
+    /// The attempt failed: its endpoint is not tried again for this request.
+    pub(crate) fn fail_attempt(&mut self) {
+        if let Some(attempt) = self.attempt() {
+            let failed = (attempt.region, attempt.endpoint);
+            self.failed.push(failed);
+        }
+        self.stage = match std::mem::replace(&mut self.stage, Stage::New) {
+            Stage::Sent(routed, attempt) => {
+                drop(attempt);
+                Stage::Routed(routed)
+            }
+            stage @ (Stage::New | Stage::Routed(_)) => stage,
+        };
+    }
+
+    pub(crate) fn has_failed(&self, region: RegionId, endpoint: usize) -> bool {
+        self.failed.contains(&(region, endpoint))
+    }
+
+    pub(crate) fn failures_in(&self, region: RegionId) -> usize {
+        self.failed.iter().filter(|(it, _)| *it == region).count()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use tidegate_core::ask::{Ask, Demand, Intent};
+    use tidegate_core::contract::Contract;
+    use tidegate_core::id::RegionSet;
+    use tidegate_core::policy::{
+        Admin, EjectionRules, Failback, FailbackRules, MeasuringRules, Policy, Probing, Releases,
+        RetryRules,
+    };
+
+    /// The smallest policy there is.
+    pub(crate) fn policy() -> Policy {
+        Policy {
+            site: None,
+            listeners: Vec::new(),
+            admin: Admin::default(),
+            threads: 1,
+            access_log: false,
+            regions: Vec::new(),
+            contract: Contract::default(),
+            probing: Probing {
+                path: "/contract".into(),
+                host: None,
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                body_bytes_max: 1024,
+                rise: 1,
+                fall: 1,
+                stale_after: Duration::from_secs(5),
+                shadow: false,
+                mixed_allowed: false,
+            },
+            ejection: EjectionRules {
+                enabled: false,
+                connect_failures: 1,
+                window: Duration::from_secs(1),
+                volume_min: 1,
+                budget_percent: 1,
+                base: Duration::from_secs(1),
+                max: Duration::from_secs(1),
+            },
+            failback: FailbackRules {
+                mode: Failback::Manual,
+                hysteresis: Duration::ZERO,
+                flips: 1,
+                within: Duration::ZERO,
+                freeze: Duration::ZERO,
+            },
+            measuring: MeasuringRules {
+                band_percent: 1,
+                hold: Duration::ZERO,
+                stale_after: Duration::ZERO,
+            },
+            releases: Releases::default(),
+            routes: Vec::new(),
+            pins_from: Vec::new(),
+            trusted_peers: Vec::new(),
+            retries: RetryRules {
+                attempts_max: 1,
+                budget_percent: 0,
+                budget_min_per_second: 0,
+                deadline: Duration::ZERO,
+            },
+        }
+    }
+
+    /// An ask for nothing in particular.
+    pub(crate) fn ask() -> Ask<'static> {
+        Ask {
+            route: 0,
+            intent: Intent::Read,
+            pin: None,
+            demand: Demand::default(),
+            client_hash: 0,
+            full: RegionSet::EMPTY,
+            tried: RegionSet::EMPTY,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The life of a request, hook by hook.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tidegate_control::{Handle, clock};
+use tidegate_core::ask::is_safe;
+use tidegate_core::route::route;
+
+use crate::access::AccessLog;
+use crate::answer::Problem;
+use crate::ask::{self, Circumstances};
+use crate::budget::Budget;
+use crate::ctx::{Ctx, End, Routed, Stage};
+use crate::headers::{self, Client, Served};
+use crate::metrics::Metrics;
+use crate::peer::Carriage;
+
+mod attempt;
+mod log;
+
+/// Seconds for which an idle connection of a client is kept.
+const KEEPALIVE_SECONDS: u64 = 75;
+
+/// What every request of a listener shares.
+#[derive(Debug)]
+pub struct Proxy {
+    handle: Handle,
+    metrics: Metrics,
+    access: AccessLog,
+    budget: Budget,
+    sequence: AtomicU64,
+    /// Distinguishes request ids of this process from those of any other.
+    process: u64,
+}
+
+impl Proxy {
+    /// A door to the world behind a handle.
+    pub fn new(handle: Handle, metrics: Metrics, access: AccessLog) -> Self {
+        let budget = Budget::default();
+        Self { handle, metrics, access, budget, sequence: AtomicU64::new(0), process: fastrand::u64(..) }
+    }
+
+    /// The client's own id of the request, or a new one.
+    fn request_id(&self, session: &Session, ctx: &Ctx) -> HeaderValue {
+        match headers::request_id(session.req_header()) {
+            Some(id) => id.clone(),
+            None => HeaderValue::try_from(format!("{:016x}-{:x}", self.process, ctx.sequence))
+                .unwrap_or(HeaderValue::from_static("-")),
+        }
+    }
+
+    /// Finds the route and the region.
+    fn decide(&self, session: &Session, ctx: &Ctx) -> Result<Routed, Problem> {
+        let snapshot = &ctx.world.snapshot;
+        let request = session.req_header();
+        let (place, of_policy) =
+            ask::route(&snapshot.policy, request).ok_or_else(Problem::no_route)?;
+        self.metrics.asked(place);
+        let circumstances = Circumstances {
+            client: ctx.client,
+            full: ctx.world.full(),
+            tried: tidegate_core::id::RegionSet::EMPTY,
+        };
+        let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);
+        let choice =
+            route(snapshot, &ask).map_err(|refusal| Problem::refused(refusal, snapshot, &ask))?;
+        if ask.pin.is_some() {
+            self.metrics.pinned(choice.pin);
+        }
+        Ok(Routed {
+            route: place,
+            choice,
+            intent: ask.intent,
+            carriage: carriage(session),
+            full: circumstances.full,
+            tried: circumstances.tried,
+        })
+    }
+}
+
+/// What the request needs of the connection that carries it.
+fn carriage(session: &Session) -> Carriage {
+    let request = session.req_header();
+    let content_type = request.headers.get(http::header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
+    if session.is_upgrade_req() {
+        Carriage::Upgrade
+    } else if is_grpc && request.version == Version::HTTP_2 {
+        Carriage::Grpc
+    } else {
+        Carriage::Plain
+    }
+}
+
+/// The address of the client: the peer, or whom a believed peer names.
+fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
+    let peer = peer_of(session)?;
+    let policy = &ctx.world.snapshot.policy;
+    if !policy.trusts(peer) {
+        return Some(peer);
+    }
+    let chain = session.req_header().headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
+    let mut named = chain.unwrap_or_default().rsplit(',').map_while(|it| it.trim().parse().ok());
+    Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
+}
+
+fn peer_of(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|it| it.as_inet()).map(std::net::SocketAddr::ip)
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        Ctx::new(self.handle.world(), clock::instant(), sequence)
+    }
+
+    /// No module is used, and the default one costs each request.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        ctx.client = client_of(session, ctx);
+        ctx.id = Some(self.request_id(session, ctx));
+        match self.decide(session, ctx) {
+            Ok(routed) => {
+                if routed.carriage == Carriage::Upgrade {
+                    // What follows an upgrade may be silent for as long as both sides please; the
+                    // idle limit is kept on the side of the endpoint.
+                    session.set_read_timeout(None);
+                }
+                ctx.stage = Stage::Routed(routed);
+                self.budget.deposit(&ctx.world.snapshot.policy.retries);
+                Ok(false)
+            }
+            Err(problem) => {
+                self.answer(session, ctx, &problem).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        self.next_peer(session, ctx)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some((_, endpoint)) = ctx.endpoint() {
+            endpoint.traffic.unconnected();
+        }
+        ctx.fail_attempt();
+        // Nothing was sent, so any method may go elsewhere: it reaches one endpoint more, and no
+        // endpoint carries more than the traffic that there is.
+        let retry = self.may_try_again(ctx);
+        if retry {
+            self.metrics.retried_connect();
+        }
+        error.set_retry(retry);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if !reused && let Some((_, endpoint)) = ctx.endpoint() {
+            endpoint.traffic.connected();
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let peer = peer_of(session);
+        let trusted = peer.is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
+        match (ctx.endpoint(), &ctx.id) {
+            (Some((region, _)), Some(id)) => {
+                headers::stamp_request(request, Client { peer, trusted }, &region.name, id)
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status.as_u16() != 101 {
+            return Ok(());
+        }
+        let content_type = response.headers.get(http::header::CONTENT_TYPE);
+        let is_events = content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
+        let Some(attempt) = ctx.attempt_mut() else { return Ok(()) };
+        let first_byte = clock::elapsed_since(attempt.began);
+        attempt.first_byte = Some(first_byte);
+        attempt.is_stream |= is_events;
+        if let Some((_, endpoint)) = ctx.endpoint() {
+            let failed = response.status.is_server_error();
+            endpoint.traffic.answered(clock::now(), first_byte, failed);
+            endpoint.metrics.first_byte(first_byte);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+        let (Some((region, endpoint)), Some(routed), Some(id)) =
+            (ctx.endpoint(), ctx.routed(), &ctx.id)
+        else {
+            return Ok(());
+        };
+        let served = Served {
+            region: &region.name,
+            reason: log::reason(&routed.choice),
+            release: endpoint.release.as_ref(),
+            id,
+        };
+        headers::stamp_response(response, served)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
+        let total = ctx.route().and_then(|it| it.timeouts.total);
+        if let Some(total) = total.filter(|_| !end && !is_stream)
+            && total < clock::elapsed_since(ctx.began)
+        {
+            ctx.end = End::TimedOut;
+            let mut error = Error::explain(ErrorType::ReadTimedout, "total deadline of the route");
+            error.as_up();
+            return Err(error);
+        }
+        Ok(None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Ctx,
+        _: bool,
+    ) -> Box<Error> {
+        // Something may have been sent. What is not safe is never sent again, whatever Pingora
+        // thinks of it: an endpoint that closes without an answer may have executed it.
+        let answered = ctx.attempt().is_some_and(|it| it.first_byte.is_some());
+        let by_endpoint = *error.esource() == ErrorSource::Upstream;
+        if by_endpoint && !answered && let Some((_, endpoint)) = ctx.endpoint() {
+            endpoint.traffic.broken();
+        }
+        let retriable = by_endpoint
+            && !answered
+            && session.response_written().is_none()
+            && is_safe(session.req_header().method.as_str())
+            && !session.as_ref().retry_buffer_truncated()
+            && self.may_try_again(ctx)
+            && self.has_budget(ctx);
+        if retriable {
+            ctx.fail_attempt();
+            self.metrics.retried_broken();
+        }
+        error.set_retry(retriable);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let delivered = ctx.attempt().is_some()
+            && *error.esource() == ErrorSource::Upstream
+            && !is_safe(session.req_header().method.as_str());
+        ctx.end = log::end_of(error, ctx.end);
+        if ctx.end == End::ClientGone {
+            self.metrics.aborted();
+        }
+        let problem = match self.refused_on_the_way(session, ctx, error) {
+            Some(problem) => Some(problem),
+            None => Problem::failed(error, delivered),
+        };
+        let written = session.response_written().is_some_and(|it| !it.status.is_informational());
+        let error_code = match problem.filter(|_| !written) {
+            Some(problem) => match self.answer(session, ctx, &problem).await {
+                Ok(()) => problem.status,
+                Err(_) => 0,
+            },
+            None => 0,
+        };
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
+        self.log(session, ctx);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+        // The access line says all of it.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Ctx,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

@@ -1,0 +1,118 @@
+//! The end of a request: its metrics and its access line.
+
+use http::Version;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+use tidegate_control::clock;
+use tidegate_core::Moment;
+use tidegate_core::route::{Choice, PinOutcome, Reason};
+
+use super::Proxy;
+use crate::access::{Line, cut, rfc3339};
+use crate::ask;
+use crate::ctx::{Ctx, End};
+use crate::peer::Carriage;
+
+/// Why a region was chosen and what became of the pin, as `X-Region-Reason` says it.
+pub(crate) fn reason(choice: &Choice) -> &'static str {
+    match (choice.reason, choice.pin) {
+        (Reason::Pin, _) => "pin",
+        (Reason::Nearest, PinOutcome::Absent | PinOutcome::Honoured) => "nearest",
+        (Reason::Nearest, PinOutcome::Unknown) => "nearest; pin=unknown",
+        (Reason::Nearest, PinOutcome::Unavailable) => "nearest; pin=unavailable",
+        (Reason::Spill, PinOutcome::Absent | PinOutcome::Honoured) => "spill",
+        (Reason::Spill, PinOutcome::Unknown) => "spill; pin=unknown",
+        (Reason::Spill, PinOutcome::Unavailable) => "spill; pin=unavailable",
+        (Reason::LastResort, PinOutcome::Absent | PinOutcome::Honoured) => "last_resort",
+        (Reason::LastResort, PinOutcome::Unknown) => "last_resort; pin=unknown",
+        (Reason::LastResort, PinOutcome::Unavailable) => "last_resort; pin=unavailable",
+    }
+}
+
+/// How an exchange that failed ended.
+pub(super) fn end_of(error: &Error, before: End) -> End {
+    match (before, error.esource(), error.etype()) {
+        (End::TimedOut, ..) => End::TimedOut,
+        (_, ErrorSource::Downstream, _) => End::ClientGone,
+        (_, _, ErrorType::ReadTimedout | ErrorType::ConnectTimedout) => End::TimedOut,
+        (_, ErrorSource::Upstream, _) => End::EndpointBroken,
+        (_, ErrorSource::Internal | ErrorSource::Unset, _) => before,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "other",
+    }
+}
+
+fn kind(ctx: &Ctx) -> &'static str {
+    let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
+    match ctx.routed().map(|it| it.carriage) {
+        Some(Carriage::Upgrade) => "websocket",
+        Some(Carriage::Grpc) => "grpc",
+        Some(Carriage::Plain) if is_stream => "stream",
+        Some(Carriage::Plain) | None => "plain",
+    }
+}
+
+impl Proxy {
+    pub(super) fn log(&self, session: &Session, ctx: &Ctx) {
+        let total = clock::elapsed_since(ctx.began);
+        let status = session.response_written().map_or(0, |it| it.status.as_u16());
+        if let Some((_, endpoint)) = ctx.endpoint()
+            && ctx.code.is_none()
+        {
+            endpoint.metrics.answered(status, total);
+        }
+        if !self.access.is_on() {
+            return;
+        }
+        let request = session.req_header();
+        let snapshot = &ctx.world.snapshot;
+        let routed = ctx.routed();
+        let attempt = ctx.attempt();
+        let place = attempt.and_then(|it| {
+            let region = snapshot.region(it.region)?;
+            Some((region, region.endpoints.get(it.endpoint)?))
+        });
+        let report = place.and_then(|(_, endpoint)| endpoint.report.as_deref());
+        let total_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        let line = Line {
+            time: rfc3339(Moment(clock::now().0.saturating_sub(total_ms))),
+            target: "access",
+            id: ctx.id.as_ref().and_then(|it| it.to_str().ok()).unwrap_or("-"),
+            decision: format!("{}-{}", snapshot.generation, ctx.sequence),
+            client: ctx.client.map(|it| it.to_string()),
+            method: request.method.as_str(),
+            host: cut(ask::host(request)),
+            path: cut(request.uri.path()),
+            protocol: protocol(request.version),
+            kind: kind(ctx),
+            route: ctx.route().map(|it| &*it.name),
+            intent: routed.map(|it| it.intent.word()),
+            status,
+            code: ctx.code,
+            end: ctx.end.word(),
+            region: place.map(|(region, _)| &*region.name),
+            reason: routed.map(|it| it.choice.reason.word()),
+            pin: routed.map(|it| it.choice.pin.word()).filter(|it| *it != "absent"),
+            endpoint: attempt.map(|it| it.address.to_string()),
+            release_id: report.and_then(|it| it.release_id.as_deref()),
+            revision: report.and_then(|it| it.revision.as_deref()),
+            attempts: ctx.attempts,
+            bytes_in: session.body_bytes_read(),
+            bytes_out: session.body_bytes_sent(),
+            first_byte_ms: attempt
+                .and_then(|it| it.first_byte)
+                .map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
+            total_ms,
+        };
+        if !self.access.log(&line) {
+            self.metrics.access_lines_lost.inc();
+        }
+    }
+}

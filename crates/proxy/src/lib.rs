@@ -1,0 +1,17 @@
+//! The traffic's door: Pingora's hooks, from the head of a request to the last byte of its answer.
+//!
+//! The proxy keeps no state of its own and cannot change the world: it reads one
+//! [`tidegate_control::World`] per request and counts what happens.
+
+pub mod access;
+pub mod answer;
+pub mod ask;
+pub mod budget;
+mod ctx;
+pub mod headers;
+mod hooks;
+pub mod metrics;
+mod peer;
+
+pub use ctx::Ctx;
+pub use hooks::Proxy;

@@ -1,0 +1,123 @@
+//! What the traffic's door counts, beyond what each endpoint counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tidegate_core::route::{PinOutcome, Refusal};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+/// Counters of the door. The ones of the ordinary path are made before the first request.
+#[derive(Debug)]
+pub struct Metrics {
+    answers: Family<CodeLabel, Counter>,
+    retries_connect: Counter,
+    retries_broken: Counter,
+    retries_denied: Counter,
+    pins: Vec<(PinOutcome, Counter)>,
+    routes: Vec<Counter>,
+    aborted: Counter,
+    /// Access lines that were lost because the log could not take them in time.
+    pub access_lines_lost: Counter,
+}
+
+impl Metrics {
+    /// Registers every family, and makes the handles for the routes of a policy.
+    pub fn register(registry: &mut Registry, routes: &[&str]) -> Self {
+        let answers = Family::<CodeLabel, Counter>::default();
+        for refusal in Refusal::ALL {
+            drop(answers.get_or_create(&CodeLabel { code: refusal.code() }));
+        }
+        registry.register("tidegate_own_answers", "Answers made by tidegate itself", answers.clone());
+        let retries = Family::<CauseLabel, Counter>::default();
+        registry.register("tidegate_retries", "Attempts after the first", retries.clone());
+        let denied = Counter::default();
+        let help = "Retries that the budget did not allow";
+        registry.register("tidegate_retries_denied", help, denied.clone());
+        let pins = Family::<OutcomeLabel, Counter>::default();
+        registry.register("tidegate_pins", "Requests with a pin", pins.clone());
+        let by_route = Family::<RouteLabel, Counter>::default();
+        registry.register("tidegate_route_requests", "Requests by route", by_route.clone());
+        let aborted = Counter::default();
+        let help = "Requests whose client went away before the answer ended";
+        registry.register("tidegate_client_aborts", help, aborted.clone());
+        let lost = Counter::default();
+        let help = "Access lines that the log could not take in time";
+        registry.register("tidegate_access_lines_lost", help, lost.clone());
+        let outcomes = [PinOutcome::Honoured, PinOutcome::Unknown, PinOutcome::Unavailable];
+        let pin = |outcome: PinOutcome| {
+            let label = OutcomeLabel { outcome: outcome.word() };
+            (outcome, pins.get_or_create_owned(&label))
+        };
+        let route = |name: &&str| by_route.get_or_create_owned(&RouteLabel { route: (*name).into() });
+        let retry = |cause| retries.get_or_create_owned(&CauseLabel { cause });
+        Self {
+            answers,
+            retries_connect: retry("connect"),
+            retries_broken: retry("broken"),
+            retries_denied: denied,
+            pins: outcomes.into_iter().map(pin).collect(),
+            routes: routes.iter().map(route).collect(),
+            aborted,
+            access_lines_lost: lost,
+        }
+    }
+
+    /// A request came in on a route.
+    pub fn asked(&self, route: usize) {
+        if let Some(counter) = self.routes.get(route) {
+            counter.inc();
+        }
+    }
+
+    /// A request had a pin.
+    pub fn pinned(&self, outcome: PinOutcome) {
+        if let Some((_, counter)) = self.pins.iter().find(|(it, _)| *it == outcome) {
+            counter.inc();
+        }
+    }
+
+    /// We answered ourselves.
+    pub fn answered(&self, code: &'static str) {
+        self.answers.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// A connection could not be made, and the request is tried again.
+    pub fn retried_connect(&self) {
+        self.retries_connect.inc();
+    }
+
+    /// An exchange broke, and the request is tried again.
+    pub fn retried_broken(&self) {
+        self.retries_broken.inc();
+    }
+
+    /// The budget did not allow a retry.
+    pub fn retry_denied(&self) {
+        self.retries_denied.inc();
+    }
+
+    /// A client went away.
+    pub fn aborted(&self) {
+        self.aborted.inc();
+    }
+}

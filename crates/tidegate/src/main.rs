@@ -1,0 +1,2 @@
+//! The operator's door.
+fn main() {}

@@ -1,0 +1,34 @@
+//! Real small regions, clients and a running balancer for tidegate's integration tests.
+//!
+//! Everything here speaks to real sockets on the loopback: a fake region is a server, a client is
+//! a client, and the balancer is the freshly built executable in a process of its own.
+
+#![expect(clippy::disallowed_methods, reason = "the harness measures real time")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a broken test should panic")]
+#![expect(clippy::missing_panics_doc, reason = "a panic is how the harness fails a test")]
+
+mod client;
+mod load;
+mod ports;
+mod process;
+mod region;
+mod runtime;
+mod scripts;
+mod temp;
+mod wait;
+
+pub use client::connection::{Connection, Streaming};
+pub use client::events::Event;
+pub use client::h2::{H2, H2Stream, grpc_frame, grpc_messages};
+pub use client::message::{Reply, Request};
+pub use client::{get, websocket};
+pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
+pub use ports::{free_address, free_port};
+pub use process::Balancer;
+pub use region::FakeRegion;
+pub use region::effects::Effect;
+pub use region::faults::Fault;
+pub use scripts::{json_line, node, python};
+pub use temp::TempDir;
+pub use tokio_tungstenite::tungstenite;
+pub use wait::wait_until;

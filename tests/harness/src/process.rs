@@ -1,0 +1,218 @@
+//! The balancer as a process of its own, with its output kept.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::message::{Reply, Request};
+use crate::runtime::lock;
+use crate::temp::TempDir;
+use crate::wait::wait_until;
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running balancer. Dropping it kills it.
+#[derive(Debug)]
+pub struct Balancer {
+    directory: TempDir,
+    policy: PathBuf,
+    admin: SocketAddr,
+    child: Mutex<Child>,
+    pid: u32,
+}
+
+impl Balancer {
+    /// Starts `exe run --policy FILE` and waits until `/readyz` of its admin address answers 200.
+    ///
+    /// The admin address is the one that the policy states as `http` below `admin`. Panics with
+    /// what the process has said when it ends or is not ready within 20 s.
+    #[track_caller]
+    pub fn start(exe: &str, policy: &str) -> Self {
+        Self::start_until(exe, policy, "/readyz")
+    }
+
+    /// The same, but waits only for `/livez`: no region needs to be routable.
+    #[track_caller]
+    pub fn start_unready(exe: &str, policy: &str) -> Self {
+        Self::start_until(exe, policy, "/livez")
+    }
+
+    #[track_caller]
+    fn start_until(exe: &str, policy: &str, path: &str) -> Self {
+        let admin = admin_address(policy).expect("the policy states `admin: { http: .. }`");
+        let directory = TempDir::new();
+        let policy = directory.write("policy.yaml", policy);
+        let file = |name| File::create(directory.path().join(name)).expect("make a file");
+        let child = Command::new(exe)
+            .args(["run", "--policy"])
+            .arg(&policy)
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {exe}: {error}"));
+        let pid = child.id();
+        let balancer = Self { directory, policy, admin, child: Mutex::new(child), pid };
+        balancer.await_answer(path);
+        balancer
+    }
+
+    #[track_caller]
+    fn await_answer(&self, path: &str) {
+        let began = std::time::Instant::now();
+        loop {
+            if let Ok(reply) = self.ask_admin(path)
+                && reply.status == 200
+            {
+                return;
+            }
+            let exited = self.exit_status();
+            assert!(
+                exited.is_none() && began.elapsed() < START_DEADLINE,
+                "the balancer {} before {path} answered 200{}; it said:\n{}",
+                exited.map_or("took too long".to_owned(), |status| format!("ended ({status})")),
+                if self.logs().contains("ddress already in use") {
+                    " BECAUSE AN ADDRESS IS IN USE"
+                } else {
+                    ""
+                },
+                self.logs(),
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks the admin address for a path.
+    ///
+    /// # Errors
+    /// The process does not listen, or does not answer within two seconds.
+    pub fn ask_admin(&self, path: &str) -> std::io::Result<Reply> {
+        Request::get(&self.admin_url(path)).timeout(ASK_TIMEOUT).send()
+    }
+
+    /// The admin address with `path` behind it.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
+    /// Where the policy file lies. It may be rewritten, to be loaded again.
+    pub fn policy_path(&self) -> &Path {
+        &self.policy
+    }
+
+    /// The directory in which the process runs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What the process has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.read("stdout")
+    }
+
+    /// What the process has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.read("stderr")
+    }
+
+    /// Stdout, then stderr.
+    pub fn logs(&self) -> String {
+        format!("{}{}", self.stdout(), self.stderr())
+    }
+
+    fn read(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.directory.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The access lines on stdout: those whose JSON says `"target": "access"`.
+    ///
+    /// A line that is still being written is left out.
+    pub fn access_lines(&self) -> Vec<Value> {
+        let stdout = self.stdout();
+        let whole = stdout.rfind('\n').and_then(|end| stdout.get(..end)).unwrap_or_default();
+        let is_access = |line: &Value| line.get("target").and_then(Value::as_str) == Some("access");
+        whole.lines().filter_map(|it| serde_json::from_str(it).ok()).filter(is_access).collect()
+    }
+
+    /// The id of the process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal by name: `TERM`, `HUP`, `INT`, `USR1`, `QUIT`, `STOP`, `CONT`.
+    ///
+    /// Panics if the process has ended.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        // The lock keeps `wait` from giving the id back to the system in between.
+        let mut child = lock(&self.child);
+        let ended = child.try_wait().expect("ask for our own child");
+        assert!(ended.is_none(), "no process to signal: it ended ({ended:?})");
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &self.pid.to_string()])
+            .status()
+            .expect("a shell runs");
+        assert!(status.success(), "send {name} to {}", self.pid);
+    }
+
+    /// How the process ended, or nothing while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        lock(&self.child).try_wait().expect("ask for our own child")
+    }
+
+    /// Waits until the process has ended by itself. Panics with its logs after `deadline`.
+    #[track_caller]
+    pub fn await_exit(&self, deadline: Duration) -> ExitStatus {
+        let what = format!("the balancer ends; it said:\n{}", self.logs());
+        wait_until(deadline, &what, || self.exit_status().is_some());
+        self.exit_status().expect("it has ended")
+    }
+
+    /// Kills the process at once and waits for its end.
+    pub fn kill(&self) {
+        let mut child = lock(&self.child);
+        // It may have ended by itself.
+        child.kill().ok();
+        child.wait().ok();
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            use std::io::Write as _;
+            // A test that fails behind a balancer is read with the balancer's words beside it.
+            writeln!(std::io::stderr(), "--- the balancer said:\n{}", self.logs()).ok();
+        }
+    }
+}
+
+/// The address after the first `http:` that follows `admin:`.
+fn admin_address(policy: &str) -> Option<SocketAddr> {
+    let (_before, admin) = policy.split_once("admin:")?;
+    let (_socket, http) = admin.split_once("http:")?;
+    let is_outside = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
+    http.trim_start().trim_start_matches(['"', '\'']).split(is_outside).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_address_is_read_from_both_ways_to_write_it() {
+        let wanted = Some(SocketAddr::from(([127, 0, 0, 1], 9901)));
+        assert_eq!(admin_address("a: 1\nadmin: { http: \"127.0.0.1:9901\" }\n"), wanted);
+        assert_eq!(admin_address("admin:\n  socket: /x\n  http: 127.0.0.1:9901\n"), wanted);
+        assert_eq!(admin_address("listeners: []\n"), None);
+    }
+}

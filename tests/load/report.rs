@@ -1,0 +1,86 @@
+//! Turns the measurements into two tables: what each server did, and tidegate beside the others.
+#![expect(clippy::print_stdout, reason = "the tables are what the bench is for")]
+
+use crate::measure::Turn;
+
+/// All turns of one server.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// The server's name.
+    pub(crate) name: &'static str,
+    /// One turn per round, in the order of the rounds.
+    pub(crate) turns: Vec<Turn>,
+    /// The highest resident memory of the whole run, in KiB.
+    pub(crate) peak_kib: u64,
+}
+
+impl Row {
+    fn median(&self, value: fn(&Turn) -> f64) -> f64 {
+        spread(self.turns.iter().map(value).collect()).median
+    }
+
+    /// The ratio to another row, round by round: neighbours in time saw the same machine.
+    fn over(&self, other: &Self, value: fn(&Turn) -> f64) -> Spread {
+        let pairs = self.turns.iter().zip(&other.turns);
+        spread(pairs.map(|(ours, theirs)| value(ours) / value(theirs)).collect())
+    }
+}
+
+/// The middle of some numbers, and their ends.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    low: f64,
+    median: f64,
+    high: f64,
+}
+
+/// Sorts the numbers. Of an even count, the median is the mean of the middle two.
+fn spread(mut numbers: Vec<f64>) -> Spread {
+    numbers.sort_by(f64::total_cmp);
+    let at = |index: usize| numbers.get(index).copied().unwrap_or(f64::NAN);
+    let last = numbers.len().saturating_sub(1);
+    Spread { low: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), high: at(last) }
+}
+
+/// Prints a line of the preface.
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Prints one line per server.
+pub(crate) fn absolute(rows: &[Row]) {
+    println!();
+    println!(
+        "{:<16}{:>12}{:>11}{:>9}{:>9}{:>10}{:>11}",
+        "server", "CPU us/req", "req/s", "p50 ms", "p99 ms", "peak MiB", "core busy"
+    );
+    for row in rows {
+        println!(
+            "{:<16}{:>12.2}{:>11.0}{:>9.2}{:>9.2}{:>10}{:>10.0}%",
+            row.name,
+            row.median(|turn| turn.cpu_us),
+            row.median(|turn| turn.per_second),
+            row.median(|turn| turn.p50_ms),
+            row.median(|turn| turn.p99_ms),
+            row.peak_kib.div_ceil(1024),
+            row.median(|turn| turn.busy) * 100.0,
+        );
+    }
+}
+
+/// Prints `ours` as a multiple of every other proxy: the median of the rounds and their range.
+pub(crate) fn ratios(ours: &Row, others: &[&Row]) {
+    println!();
+    println!("{:<28}{:>6}{:>18}{:>9}{:>9}", "ratio", "CPU", "(range)", "req/s", "p99");
+    for other in others {
+        let cpu = ours.over(other, |turn| turn.cpu_us);
+        println!(
+            "{:<28}{:>6.2}{:>18}{:>9.2}{:>9.2}",
+            format!("{} / {}", ours.name, other.name),
+            cpu.median,
+            format!("({:.2} .. {:.2})", cpu.low, cpu.high),
+            ours.over(other, |turn| turn.per_second).median,
+            ours.over(other, |turn| turn.p99_ms).median,
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! The servers under test and the one behind them, each with one worker and the same work to do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::machine::{self, Cores};
+use crate::rig::{Scratch, Server, free_address, pinned};
+
+/// The value that the origin reports and that every request asks for.
+pub(crate) const INDEX_HASH: &str = "a1b2c3";
+/// The only region of the policy, and the pin of every request.
+pub(crate) const REGION: &str = "a";
+/// The origin's answer is this many bytes long.
+const BODY_BYTES: usize = 1024;
+/// Connections live for the whole run: the work is requests, not handshakes.
+const FOR_EVER: u32 = 1_000_000_000;
+
+/// A server and the name of its row.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// What the tables call it.
+    pub(crate) name: &'static str,
+    /// The running process.
+    pub(crate) server: Server,
+}
+
+/// Starts servers in one directory, on the cores they belong to.
+#[derive(Debug)]
+pub(crate) struct Starter<'run> {
+    /// Where configurations and logs go.
+    pub(crate) scratch: &'run Scratch,
+    /// Which core is for what.
+    pub(crate) cores: Cores,
+}
+
+impl Starter<'_> {
+    /// The origin: nginx on the load's core, with a body from memory and a contract.
+    pub(crate) fn origin(&self, nginx: &Path) -> io::Result<Target> {
+        let address = free_address()?;
+        let body = "x".repeat(BODY_BYTES);
+        let contract = format!(
+            r#"{{"index_hash":"{INDEX_HASH}","schema_rev":"sc-12","model_tag":"m","release_id":"r1","revision":"1"}}"#
+        );
+        let site = format!(
+            "access_log off;
+             server {{
+               listen {address} backlog=4096;
+               default_type application/json;
+               location / {{ return 200 '{body}'; }}
+               location = /contract {{ return 200 '{contract}'; }}
+             }}"
+        );
+        let command = self.nginx(nginx, self.cores.load, "direct", &site)?;
+        self.start("direct", command, address)
+    }
+
+    /// The proxies, in the order of the table. Names of programs that are not here come second.
+    pub(crate) fn proxies(
+        &self,
+        origin: SocketAddr,
+    ) -> io::Result<(Vec<Target>, Vec<&'static str>)> {
+        let mut missing = Vec::new();
+        let mut proxies = vec![self.bare(origin)?, self.tidegate(origin)?];
+        match machine::find("nginx") {
+            Some(nginx) => {
+                proxies.push(self.nginx_proxy(&nginx, "nginx", true, origin)?);
+                proxies.push(self.nginx_proxy(&nginx, "nginx-no-log", false, origin)?);
+            }
+            None => missing.push("nginx"),
+        }
+        match machine::find("haproxy") {
+            Some(haproxy) => {
+                proxies.push(self.haproxy(&haproxy, "haproxy", true, origin)?);
+                proxies.push(self.haproxy(&haproxy, "haproxy-no-log", false, origin)?);
+            }
+            None => missing.push("haproxy"),
+        }
+        Ok((proxies, missing))
+    }
+
+    fn bare(&self, origin: SocketAddr) -> io::Result<Target> {
+        let address = free_address()?;
+        let mut command = pinned(self.cores.proxy, &std::env::current_exe()?);
+        command.args(["--bare", &address.to_string(), &origin.to_string()]);
+        self.start("bare", command, address)
+    }
+
+    /// The real binary with its full policy. Its access log is on, like in production.
+    fn tidegate(&self, origin: SocketAddr) -> io::Result<Target> {
+        let address = free_address()?;
+        let admin = free_address()?;
+        let policy = format!(
+            "version: 1
+site: {REGION}
+listeners: [ {{ bind: \"{address}\" }} ]
+admin: {{ http: \"{admin}\" }}
+threads: 1
+regions: {{ {REGION}: {{ distance: 0, endpoints: [\"{origin}\"] }} }}
+contract:
+  probe: {{ path: /contract, interval: 1s, timeout: 1s }}
+  expect: {{ index_hash: {INDEX_HASH} }}
+routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
+"
+        );
+        let policy = self.scratch.write("tidegate.yaml", &policy)?;
+        let mut command = pinned(self.cores.proxy, Path::new(env!("CARGO_BIN_EXE_tidegate")));
+        command.args(["run", "--policy"]).arg(policy);
+        self.start("tidegate", command, address)
+    }
+
+    fn nginx_proxy(
+        &self,
+        nginx: &Path,
+        name: &'static str,
+        logs: bool,
+        origin: SocketAddr,
+    ) -> io::Result<Target> {
+        let address = free_address()?;
+        let log = if logs { format!("{name}.log combined") } else { "off".to_owned() };
+        let site = format!(
+            "access_log {log};
+             upstream origin {{ server {origin}; keepalive 256; keepalive_requests {FOR_EVER}; }}
+             server {{
+               listen {address} backlog=4096;
+               location / {{
+                 proxy_pass http://origin;
+                 proxy_http_version 1.1;
+                 proxy_set_header Connection '';
+               }}
+             }}"
+        );
+        let command = self.nginx(nginx, self.cores.proxy, name, &site)?;
+        self.start(name, command, address)
+    }
+
+    /// nginx with one worker, which keeps everything it writes in our directory.
+    fn nginx(&self, nginx: &Path, core: u32, name: &str, site: &str) -> io::Result<Command> {
+        let mut temporary = String::new();
+        for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            temporary.push_str(kind);
+            temporary.push_str("_temp_path ");
+            temporary.push_str(name);
+            temporary.push_str("-temp;\n");
+        }
+        let text = format!(
+            "daemon off;
+             worker_processes 1;
+             pid {name}.pid;
+             events {{ worker_connections 4096; }}
+             http {{ {temporary} keepalive_requests {FOR_EVER}; {site} }}"
+        );
+        let text = self.scratch.write(&format!("{name}.conf"), &text)?;
+        let mut command = pinned(core, nginx);
+        command.arg("-p").arg(self.scratch.file("")).args(["-e", "stderr", "-c"]).arg(text);
+        Ok(command)
+    }
+
+    /// `HAProxy` with one thread; its log goes to standard output, and so to a file.
+    fn haproxy(
+        &self,
+        haproxy: &Path,
+        name: &'static str,
+        logs: bool,
+        origin: SocketAddr,
+    ) -> io::Result<Target> {
+        let address = free_address()?;
+        let log = if logs { "log stdout format raw local0 info" } else { "" };
+        let option = if logs { "option httplog" } else { "" };
+        let text = format!(
+            "global
+  nbthread 1
+  maxconn 4096
+  {log}
+defaults
+  mode http
+  log global
+  {option}
+  http-reuse always
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+listen load
+  bind {address}
+  server origin {origin}
+"
+        );
+        let text = self.scratch.write(&format!("{name}.cfg"), &text)?;
+        let mut command = pinned(self.cores.proxy, haproxy);
+        command.arg("-db").arg("-f").arg(text);
+        self.start(name, command, address)
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        command: Command,
+        address: SocketAddr,
+    ) -> io::Result<Target> {
+        Ok(Target { name, server: Server::start(name, command, address, self.scratch)? })
+    }
+}
