@@ -51,11 +51,12 @@ install_packages() (
     chmod 755 "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
+  install=(apt-get install --yes --no-install-recommends --quiet=2 -o Dpkg::Use-Pty=0)
   # The package lists may be fresh already, and then an update would only cost time.
-  if ! apt-get install --yes --no-install-recommends --quiet=2 "$@" 2>/dev/null; then
+  if ! "${install[@]}" "$@" >/dev/null 2>&1; then
     echo "updating the package lists"
     apt-get update --quiet=2
-    apt-get install --yes --no-install-recommends --quiet=2 "$@"
+    "${install[@]}" "$@" >/dev/null
   fi
 )
 

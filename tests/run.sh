@@ -11,7 +11,7 @@ source deploy/packages.sh
 
 # The run means the same everywhere: not what a build service, a shell or a proxy setting adds.
 unset CI RUSTFLAGS RUSTDOCFLAGS RUST_LOG NEXTEST_PROFILE CARGO_TARGET_DIR CARGO_BUILD_TARGET
-export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never RUST_BACKTRACE=1
+export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never RUST_BACKTRACE=0
 export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1,localhost,::1"
 export NO_PROXY=$no_proxy
 export PATH="$PWD/target/tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"

@@ -1,1 +1,12 @@
-//! One binary for all integration tests.
+//! One binary for all integration tests: each starts the real program, and tries it from outside.
+
+mod contract;
+mod explain;
+mod failover;
+mod operator;
+mod protocols;
+mod retries;
+mod routing;
+mod setting;
+mod streams;
+mod tidy;

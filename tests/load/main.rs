@@ -18,8 +18,8 @@ use crate::machine::Cores;
 use crate::measure::{Generator, Turn};
 use crate::options::{Options, Task, USAGE};
 use crate::report::{Row, say};
-use crate::rig::Scratch;
-use crate::targets::{Starter, Target};
+use crate::rig::{Scratch, Server};
+use crate::targets::Starter;
 
 fn main() -> ExitCode {
     let done = options::read().and_then(|task| match task {
@@ -56,14 +56,14 @@ fn measure_all(options: Options) -> io::Result<()> {
     preface(options, cores);
     let starter = Starter { scratch: &scratch, cores };
     let origin = starter.origin(&nginx)?;
-    let (proxies, missing) = starter.proxies(origin.server.address())?;
+    let (proxies, missing) = starter.proxies(origin.address())?;
     for program in missing {
         say(&format!("left out: {program} is not installed"));
     }
-    let targets: Vec<Target> = std::iter::once(origin).chain(proxies).collect();
+    let servers: Vec<Server> = std::iter::once(origin).chain(proxies).collect();
     let generator = Generator::new(wrk, &scratch, cores.load, options.connections)?;
-    let turns = take_turns(&targets, &generator, &scratch, options)?;
-    let rows = rows(&targets, turns)?;
+    let turns = take_turns(&servers, &generator, &scratch, options)?;
+    let rows = rows(&servers, turns)?;
     report::absolute(&rows);
     compare(&rows);
     Ok(())
@@ -92,34 +92,30 @@ fn preface(options: Options, cores: Cores) {
 /// Gives every server its turn in every round. Each round begins with another server, so that
 /// nobody is always the one after the pause.
 fn take_turns(
-    targets: &[Target],
+    servers: &[Server],
     generator: &Generator,
     scratch: &Scratch,
     options: Options,
 ) -> io::Result<Vec<Vec<Turn>>> {
-    let mut turns: Vec<Vec<Turn>> = targets.iter().map(|_| Vec::new()).collect();
-    for target in targets {
-        generator.run(&target.server, 1).map_err(|error| named(target, &error))?;
+    let turn = |server: &Server, seconds| {
+        let failed = |error| io::Error::other(format!("{}: {error}", server.name()));
+        generator.run(server, seconds, scratch).map_err(failed)
+    };
+    for server in servers {
+        turn(server, 1)?;
     }
+    let mut turns: Vec<Vec<Turn>> = servers.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds {
-        let order = (0..targets.len()).map(|place| (place + round) % targets.len());
+        let order = (0..servers.len()).map(|place| (place + round) % servers.len());
         for index in order {
-            let (Some(target), Some(row)) = (targets.get(index), turns.get_mut(index)) else {
-                continue;
-            };
-            let turn = generator
-                .run(&target.server, options.seconds)
-                .map_err(|error| named(target, &error))?;
-            progress(round + 1, options.rounds, target.name, &turn);
-            row.push(turn);
-            scratch.empty_logs()?;
+            if let (Some(server), Some(row)) = (servers.get(index), turns.get_mut(index)) {
+                let turn = turn(server, options.seconds)?;
+                progress(round + 1, options.rounds, server.name(), &turn);
+                row.push(turn);
+            }
         }
     }
     Ok(turns)
-}
-
-fn named(target: &Target, error: &io::Error) -> io::Error {
-    io::Error::other(format!("{}: {error}", target.name))
 }
 
 #[expect(clippy::print_stderr, reason = "a run takes minutes, and its reader wants to see it move")]
@@ -128,13 +124,12 @@ fn progress(round: usize, rounds: usize, name: &str, turn: &Turn) {
     eprintln!("round {round} of {rounds}: {name:<16}{cpu:>8.2} us/req{rate:>9.0} req/s");
 }
 
-fn rows(targets: &[Target], turns: Vec<Vec<Turn>>) -> io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (target, turns) in targets.iter().zip(turns) {
-        let peak_kib = accounting::peak_kib(target.server.process())?;
-        rows.push(Row { name: target.name, turns, peak_kib });
-    }
-    Ok(rows)
+fn rows(servers: &[Server], turns: Vec<Vec<Turn>>) -> io::Result<Vec<Row>> {
+    let row = |(server, turns): (&Server, _)| {
+        let peak_kib = accounting::peak_kib(server.process())?;
+        Ok(Row { name: server.name(), turns, peak_kib })
+    };
+    servers.iter().zip(turns).map(row).collect()
 }
 
 /// tidegate beside everybody, and the bare proxy too: it shows how far tidegate could go.

@@ -24,6 +24,8 @@ pub(crate) struct Turn {
     pub(crate) p99_ms: f64,
     /// The share of its core that the server used. Well below 1, the load was the limit.
     pub(crate) busy: f64,
+    /// The share of requests that left a line in the access log. A log that loses lines is cheap.
+    pub(crate) logged: f64,
 }
 
 /// What the script in `wrk.lua` prints.
@@ -60,7 +62,12 @@ impl Generator {
     }
 
     /// Loads `server` for some seconds. A single failed request fails the turn.
-    pub(crate) fn run(&self, server: &Server, seconds: u32) -> io::Result<Turn> {
+    pub(crate) fn run(
+        &self,
+        server: &Server,
+        seconds: u32,
+        scratch: &Scratch,
+    ) -> io::Result<Turn> {
         let before = accounting::cpu(server.process(), self.ticks_per_second)?;
         let said = self.load(server, seconds)?;
         let used = accounting::cpu(server.process(), self.ticks_per_second)?.saturating_sub(before);
@@ -68,7 +75,8 @@ impl Generator {
             let text = format!("{} of {} requests failed", said.failed, said.requests);
             return Err(io::Error::other(text));
         }
-        Ok(Turn::of(&said, used))
+        let lines = scratch.take_lines(server.name())?;
+        Ok(Turn::of(&said, used, lines))
     }
 
     fn load(&self, server: &Server, seconds: u32) -> io::Result<Said> {
@@ -97,7 +105,7 @@ impl Generator {
 }
 
 impl Turn {
-    fn of(said: &Said, used: Duration) -> Self {
+    fn of(said: &Said, used: Duration, lines: u32) -> Self {
         let used_us = used.as_secs_f64() * 1e6;
         Self {
             cpu_us: used_us / said.requests,
@@ -105,6 +113,7 @@ impl Turn {
             p50_ms: said.p50 / 1e3,
             p99_ms: said.p99 / 1e3,
             busy: used_us / said.micros,
+            logged: f64::from(lines) / said.requests,
         }
     }
 }

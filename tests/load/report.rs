@@ -51,12 +51,12 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn absolute(rows: &[Row]) {
     println!();
     println!(
-        "{:<16}{:>12}{:>11}{:>9}{:>9}{:>10}{:>11}",
-        "server", "CPU us/req", "req/s", "p50 ms", "p99 ms", "peak MiB", "core busy"
+        "{:<16}{:>12}{:>11}{:>9}{:>9}{:>10}{:>11}{:>9}",
+        "server", "CPU us/req", "req/s", "p50 ms", "p99 ms", "peak MiB", "core busy", "logged"
     );
     for row in rows {
         println!(
-            "{:<16}{:>12.2}{:>11.0}{:>9.2}{:>9.2}{:>10}{:>10.0}%",
+            "{:<16}{:>12.2}{:>11.0}{:>9.2}{:>9.2}{:>10}{:>10.0}%{:>8.0}%",
             row.name,
             row.median(|turn| turn.cpu_us),
             row.median(|turn| turn.per_second),
@@ -64,6 +64,7 @@ pub(crate) fn absolute(rows: &[Row]) {
             row.median(|turn| turn.p99_ms),
             row.peak_kib.div_ceil(1024),
             row.median(|turn| turn.busy) * 100.0,
+            row.median(|turn| turn.logged) * 100.0,
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Starts servers on pinned cores, waits until they answer, and stops them whatever happens.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,17 +39,24 @@ impl Scratch {
         Ok(path)
     }
 
-    /// Empties the access logs, which would otherwise fill the disk in a long run.
+    /// Counts the lines of a server's log and empties it: in a long run it would fill the disk.
     ///
     /// `HAProxy` takes the append flag off its output, so its file gets a hole, which holds no block.
-    pub(crate) fn empty_logs(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.0)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                OpenOptions::new().write(true).open(path)?.set_len(0)?;
+    pub(crate) fn take_lines(&self, server: &str) -> io::Result<u32> {
+        let path = self.file(&format!("{server}.log"));
+        let mut reader = BufReader::with_capacity(1 << 16, File::open(&path)?);
+        let mut lines = 0;
+        loop {
+            let piece = reader.fill_buf()?;
+            if piece.is_empty() {
+                break;
             }
+            lines += piece.iter().filter(|byte| **byte == b'\n').count();
+            let length = piece.len();
+            reader.consume(length);
         }
-        Ok(())
+        OpenOptions::new().write(true).open(path)?.set_len(0)?;
+        u32::try_from(lines).map_err(io::Error::other)
     }
 }
 
@@ -104,6 +111,11 @@ impl Server {
         let mut server = Self { name, child, address, errors };
         server.wait_until_it_answers()?;
         Ok(server)
+    }
+
+    /// What the tables call it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Where it listens.

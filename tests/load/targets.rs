@@ -17,15 +17,6 @@ const BODY_BYTES: usize = 1024;
 /// Connections live for the whole run: the work is requests, not handshakes.
 const FOR_EVER: u32 = 1_000_000_000;
 
-/// A server and the name of its row.
-#[derive(Debug)]
-pub(crate) struct Target {
-    /// What the tables call it.
-    pub(crate) name: &'static str,
-    /// The running process.
-    pub(crate) server: Server,
-}
-
 /// Starts servers in one directory, on the cores they belong to.
 #[derive(Debug)]
 pub(crate) struct Starter<'run> {
@@ -37,7 +28,7 @@ pub(crate) struct Starter<'run> {
 
 impl Starter<'_> {
     /// The origin: nginx on the load's core, with a body from memory and a contract.
-    pub(crate) fn origin(&self, nginx: &Path) -> io::Result<Target> {
+    pub(crate) fn origin(&self, nginx: &Path) -> io::Result<Server> {
         let address = free_address()?;
         let body = "x".repeat(BODY_BYTES);
         let contract = format!(
@@ -60,7 +51,7 @@ impl Starter<'_> {
     pub(crate) fn proxies(
         &self,
         origin: SocketAddr,
-    ) -> io::Result<(Vec<Target>, Vec<&'static str>)> {
+    ) -> io::Result<(Vec<Server>, Vec<&'static str>)> {
         let mut missing = Vec::new();
         let mut proxies = vec![self.bare(origin)?, self.tidegate(origin)?];
         match machine::find("nginx") {
@@ -80,7 +71,7 @@ impl Starter<'_> {
         Ok((proxies, missing))
     }
 
-    fn bare(&self, origin: SocketAddr) -> io::Result<Target> {
+    fn bare(&self, origin: SocketAddr) -> io::Result<Server> {
         let address = free_address()?;
         let mut command = pinned(self.cores.proxy, &std::env::current_exe()?);
         command.args(["--bare", &address.to_string(), &origin.to_string()]);
@@ -88,7 +79,7 @@ impl Starter<'_> {
     }
 
     /// The real binary with its full policy. Its access log is on, like in production.
-    fn tidegate(&self, origin: SocketAddr) -> io::Result<Target> {
+    fn tidegate(&self, origin: SocketAddr) -> io::Result<Server> {
         let address = free_address()?;
         let admin = free_address()?;
         let policy = format!(
@@ -116,7 +107,7 @@ routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
         name: &'static str,
         logs: bool,
         origin: SocketAddr,
-    ) -> io::Result<Target> {
+    ) -> io::Result<Server> {
         let address = free_address()?;
         let log = if logs { format!("{name}.log combined") } else { "off".to_owned() };
         let site = format!(
@@ -164,7 +155,7 @@ routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
         name: &'static str,
         logs: bool,
         origin: SocketAddr,
-    ) -> io::Result<Target> {
+    ) -> io::Result<Server> {
         let address = free_address()?;
         let log = if logs { "log stdout format raw local0 info" } else { "" };
         let option = if logs { "option httplog" } else { "" };
@@ -197,7 +188,7 @@ listen load
         name: &'static str,
         command: Command,
         address: SocketAddr,
-    ) -> io::Result<Target> {
-        Ok(Target { name, server: Server::start(name, command, address, self.scratch)? })
+    ) -> io::Result<Server> {
+        Server::start(name, command, address, self.scratch)
     }
 }

@@ -5,11 +5,20 @@
 
 pub mod clock;
 pub mod controller;
+pub mod endpoints_file;
 pub mod metrics;
-pub mod prober;
+pub mod report;
 pub mod rotation;
 pub mod traffic;
 pub mod world;
+
+mod assembly;
+mod probe;
+mod prober;
+mod tasks;
+
+#[cfg(test)]
+mod trial;
 
 pub use controller::{Controller, Handle};
 pub use world::World;

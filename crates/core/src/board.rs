@@ -163,7 +163,7 @@ impl Board {
         match event {
             Event::Installed(policy) => self.install(now, &policy, &mut effects),
             Event::Listed { region, endpoints } => {
-                self.list(now, &region, &endpoints, &mut effects)
+                self.list(now, &region, &endpoints, &mut effects);
             }
             Event::Probed { endpoint, took, outcome } => {
                 self.probed(now, endpoint, (took, outcome), &mut effects);

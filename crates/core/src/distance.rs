@@ -84,7 +84,7 @@ mod tests {
     const RULES: MeasuringRules = MeasuringRules {
         band_percent: 20,
         hold: Duration::from_secs(30),
-        stale_after: Duration::from_secs(60),
+        stale_after: Duration::from_mins(1),
     };
 
     fn second(second: u64) -> Moment {

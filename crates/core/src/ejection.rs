@@ -138,7 +138,7 @@ mod tests {
             volume_min: 20,
             budget_percent: 50,
             base: Duration::from_secs(10),
-            max: Duration::from_secs(60),
+            max: Duration::from_mins(1),
         }
     }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn connections_that_fail_in_a_row_eject_and_one_that_works_forgives() {
         let mut ejection = Ejection::default();
-        let tally = |unconnected, connected| Tally { unconnected, connected, ..Tally::default() };
+        let tally = |unconnected, connected| Tally { connected, unconnected, ..Tally::default() };
         assert!(!ejection.observe(Moment(0), tally(2, 0), &rules()));
         assert!(!ejection.observe(Moment(1), tally(2, 1), &rules()));
         assert!(!ejection.observe(Moment(2), tally(4, 1), &rules()));

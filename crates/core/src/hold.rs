@@ -84,8 +84,8 @@ mod tests {
             mode,
             hysteresis: Duration::from_secs(30),
             flips: 3,
-            within: Duration::from_secs(600),
-            freeze: Duration::from_secs(1800),
+            within: Duration::from_mins(10),
+            freeze: Duration::from_mins(30),
         }
     }
 

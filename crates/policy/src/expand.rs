@@ -49,7 +49,8 @@ impl<'a> Surroundings<'a> {
                 }
                 Err(flaw) => flaws.push(flaw.or_at(place)),
             },
-            Node::Null | Node::Flag(_) | Node::Integer(_) | Node::Unsigned(_) | Node::Number(_) => {}
+            Node::Null | Node::Flag(_) | Node::Integer(_) | Node::Unsigned(_) | Node::Number(_) => {
+            }
         }
     }
 
@@ -98,7 +99,9 @@ impl<'a> Surroundings<'a> {
         };
         if !is_variable(name) {
             let flaw = Flaw::somewhere(format!("`{name}` cannot be the name of a variable"));
-            return Err(flaw.help("write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`"));
+            return Err(
+                flaw.help("write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`")
+            );
         }
         match ((self.env)(name), default) {
             (Some(value), None) => Ok(value),

@@ -102,6 +102,11 @@ impl Flaws {
         self.0.borrow().is_empty()
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// All of them, in the order in which they were found.
     pub(crate) fn into_list(self) -> Vec<Flaw> {
         self.0.into_inner()

@@ -1,1 +1,198 @@
-//! Placeholder.
+//! The policy file: parse it, validate it, say what is wrong and where, lower it into the model.
+//!
+//! The modules, in the order in which a newcomer reads them:
+//!
+//! 1. `yaml`: the file format, from which the JSON Schema is made.
+//! 2. `tree`, `expand`, `read`: text to values, references replaced, values to the format's types.
+//! 3. `lower`, with `units`, `names` and `dates`: what the values mean.
+//! 4. `flaws`, `place`, `absent`, `report`: what is wrong, where it stands, what was meant.
+//!
+//! Reading goes on after a mistake wherever that is possible, so that one report tells them all.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::Deserialize as _;
+use tidegate_core::id::ENDPOINTS_PER_REGION_MAX;
+use tidegate_core::policy::{EndpointAddress, Policy};
+
+mod absent;
+mod dates;
+mod expand;
+mod flaws;
+mod lower;
+mod names;
+mod place;
+mod read;
+mod report;
+mod schema;
+mod tree;
+mod units;
+mod yaml;
+
+pub use report::{PROBLEMS_MAX, Problem, Report};
+pub use schema::schema;
+
+use expand::Surroundings;
+use flaws::{Flaw, Flaws};
+use place::{Place, Span};
+use tree::{Defect, FILE_BYTES_MAX, Node};
+
+/// The only version of the file format so far.
+const VERSION: i64 = 1;
+
+/// Reads a policy from a text.
+///
+/// `name` is the file's name, for reports; relative paths in the policy begin in its folder. `env`
+/// gives the variables that `${NAME}` refers to.
+///
+/// # Errors
+/// A report of everything that is wrong with the policy, as far as it could be read.
+pub fn load(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Policy, Box<Report>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    let mut node = tree::parse(text)
+        .map_err(|Defect { span, flaw }| Box::new(Report::at(name, text, span, &flaw)))?;
+    let flaws = Flaws::default();
+    let policy = understand(&mut node, &Surroundings::new(env, folder), folder, &flaws);
+    match policy {
+        Some(policy) if flaws.is_empty() => Ok(policy),
+        _ => Err(Box::new(Report::of(name, text, &flaws.into_list()))),
+    }
+}
+
+/// Reads a policy from a file, with the environment of this process.
+///
+/// # Errors
+/// A report of everything that is wrong with the file or with the policy in it.
+pub fn load_file(path: impl AsRef<Path>) -> Result<Policy, Box<Report>> {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let text = text_of(path, &name)?;
+    load(&name, &text, &variable)
+}
+
+/// Reads a list of endpoints: one `host:port` and perhaps a weight per line, `#` begins a comment.
+///
+/// # Errors
+/// A report of every line that is wrong, and of a list without any endpoint.
+pub fn endpoints(text: &str) -> Result<Vec<EndpointAddress>, Report> {
+    const NAME: &str = "endpoints";
+    let mut endpoints: Vec<EndpointAddress> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut wrong = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.split('#').next().unwrap_or_default().trim();
+        let indent = line.len() - line.trim_start().len();
+        let span = Span { start: start + indent, len: content.len() };
+        start += line.len();
+        if content.is_empty() {
+            continue;
+        }
+        match lower::endpoint_address(content) {
+            Ok(endpoint) if seen.insert(endpoint.address) => endpoints.push(endpoint),
+            Ok(endpoint) => {
+                let flaw = Flaw::somewhere(format!("`{}` is listed twice", endpoint.address));
+                wrong.push((span, flaw.help("remove one of the two, or use a weight")));
+            }
+            Err((message, help)) => wrong.push((span, Flaw::somewhere(message).help(help))),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Report::of_places(NAME, text, &wrong));
+    }
+    if endpoints.is_empty() || endpoints.len() > ENDPOINTS_PER_REGION_MAX {
+        let message = format!("there are {} endpoints", endpoints.len());
+        let help = format!("list 1 to {ENDPOINTS_PER_REGION_MAX}");
+        return Err(Report::whole(NAME, message, Some(help)));
+    }
+    Ok(endpoints)
+}
+
+/// The policy that a tree means; what is wrong with it is among the flaws.
+fn understand(
+    node: &mut Node,
+    surroundings: &Surroundings<'_>,
+    folder: &Path,
+    flaws: &Flaws,
+) -> Option<Policy> {
+    let root = Place::Root;
+    match node {
+        Node::Map(entries) if !entries.is_empty() => {}
+        Node::Null | Node::Map(_) => {
+            flaws.push(tree::empty());
+            return None;
+        }
+        other => {
+            let flaw =
+                Flaw::value(&root, format!("a policy is a mapping, not {}", other.describe()));
+            flaws.push(flaw.help("begin with `version: 1`"));
+            return None;
+        }
+    }
+    surroundings.expand(node, &root, flaws);
+    check_version(node, flaws);
+    if !flaws.is_empty() {
+        return None;
+    }
+    let reader = read::Reader { node, place: &root, flaws };
+    match yaml::File::deserialize(reader) {
+        Ok(file) => Some(lower::lower(&file, folder, flaws)),
+        Err(flaw) => {
+            flaws.push(flaw);
+            None
+        }
+    }
+}
+
+/// Tells of another version of the format before its unknown keys are told of.
+fn check_version(node: &Node, flaws: &Flaws) {
+    let root = Place::Root;
+    match node.get("version") {
+        Some(Node::Integer(VERSION)) => {}
+        Some(Node::Text { text, expanded: true }) if text.parse() == Ok(VERSION) => {}
+        Some(other) => {
+            let message =
+                format!("this is version {VERSION} of the format, not {}", other.describe());
+            flaws.push(Flaw::value(&root.key("version"), message).help("write `version: 1`"));
+        }
+        None => {
+            let flaw = Flaw::key(&root, "missing field `version`");
+            flaws.push(flaw.help("begin with `version: 1`"));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "`${NAME}` in a policy is a part of configuration")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The text of a file, within its limits.
+fn text_of(path: &Path, name: &str) -> Result<String, Box<Report>> {
+    let cannot = |error: &std::io::Error| {
+        Box::new(Report::whole(name, format!("the policy cannot be read: {error}"), None))
+    };
+    let file = std::fs::File::open(path).map_err(|error| cannot(&error))?;
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| cannot(&error))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        let message = format!("the policy has more than {FILE_BYTES_MAX} bytes");
+        return Err(Box::new(Report::whole(name, message, None)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let start = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let flaw = Flaw::somewhere("the policy is not UTF-8 from here on");
+        let span = Span { start, len: char::REPLACEMENT_CHARACTER.len_utf8() };
+        Box::new(Report::at(name, &text, span, &flaw.help("save it as UTF-8")))
+    })
+}

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// One step of a path.
@@ -86,11 +85,9 @@ pub(crate) fn find(text: &str, path: &[Step], aim: Aim) -> Option<Span> {
     Some(span_at(text, error.location()?.index()))
 }
 
-/// The word that stands at the given character of the text.
-///
-/// The YAML parser counts characters where its interface says bytes.
-pub(crate) fn span_at(text: &str, character: usize) -> Span {
-    let start = text.char_indices().nth(character).map_or(text.len(), |(start, _)| start);
+/// The word that stands at the given byte of the text.
+pub(crate) fn span_at(text: &str, byte: usize) -> Span {
+    let start = text.floor_char_boundary(byte);
     let rest = text.get(start..).unwrap_or_default();
     let line = rest.lines().next().unwrap_or_default();
     Span { start, len: word(line).max(usize::from(!line.is_empty())) }
@@ -225,7 +222,8 @@ mod tests {
 
     #[test]
     fn values_and_keys_are_found_in_block_and_flow_style() {
-        let text = "a: 1 # one\n'b c':\n  - x: [p, \"q, r\"]\n  - {y: 'it''s', é: ü}\nd: |\n  lines\n";
+        let text =
+            "a: 1 # one\n'b c':\n  - x: [p, \"q, r\"]\n  - {y: 'it''s', é: ü}\nd: |\n  lines\n";
         assert_eq!(at(text, &[key("a")], Aim::Value), (1, "1"));
         assert_eq!(at(text, &[key("a")], Aim::Key), (1, "a"));
         assert_eq!(at(text, &[key("b c")], Aim::Key), (2, "'b c'"));

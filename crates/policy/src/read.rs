@@ -3,7 +3,9 @@
 use std::fmt::Display;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use crate::absent;
@@ -39,7 +41,11 @@ impl<'de> Reader<'_, 'de> {
         }
     }
 
-    fn map<V: Visitor<'de>>(self, entries: &[&'de (String, Node)], visitor: V) -> Result<V::Value, Flaw> {
+    fn map<V: Visitor<'de>>(
+        self,
+        entries: &[&'de (String, Node)],
+        visitor: V,
+    ) -> Result<V::Value, Flaw> {
         let access = Entries { reader: self, entries: entries.iter().copied(), next: None };
         visitor.visit_map(access).map_err(|flaw| flaw.or_at(self.place))
     }
@@ -82,10 +88,8 @@ fn unknown_key(place: &Place<'_>, key: &str, fields: &[&str]) -> Flaw {
         return Flaw::field(&place.key(key), message).help(help);
     }
     let known = quoted(fields);
-    let help = absent::nearest(key, fields).map_or_else(
-        || format!("known here: {known}"),
-        |it| format!("did you mean `{it}`?"),
-    );
+    let help = absent::nearest(key, fields)
+        .map_or_else(|| format!("known here: {known}"), |it| format!("did you mean `{it}`?"));
     Flaw::field(&place.key(key), format!("unknown field `{key}`")).help(help)
 }
 
@@ -99,6 +103,24 @@ impl de::Error for Flaw {
         Self::somewhere(message.to_string())
     }
 
+    fn invalid_type(found: de::Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
+        let (found, help) = match found {
+            de::Unexpected::Bool(flag) => (flag.to_string(), None),
+            de::Unexpected::Unsigned(number) => {
+                (format!("the number {number}"), Some("put it in quotes"))
+            }
+            de::Unexpected::Float(number) => {
+                (format!("the number {number}"), Some("put it in quotes"))
+            }
+            de::Unexpected::Seq => ("a list".to_owned(), None),
+            de::Unexpected::Map => ("a mapping".to_owned(), None),
+            de::Unexpected::Unit => ("nothing".to_owned(), None),
+            other => (other.to_string(), None),
+        };
+        Self::somewhere(format!("expected {wanted}, found {found}"))
+            .maybe_help(help.map(str::to_owned))
+    }
+
     fn missing_field(field: &'static str) -> Self {
         let flaw = Self::somewhere(format!("missing field `{field}`"));
         Self { aim: crate::place::Aim::Key, missing: Some(field), ..flaw }
@@ -108,8 +130,10 @@ impl de::Error for Flaw {
         if let Some((message, help)) = absent::feature(variant) {
             return Self::somewhere(message).help(help);
         }
-        let help = absent::nearest(variant, expected)
-            .map_or_else(|| format!("one of {}", quoted(expected)), |it| format!("did you mean `{it}`?"));
+        let help = absent::nearest(variant, expected).map_or_else(
+            || format!("one of {}", quoted(expected)),
+            |it| format!("did you mean `{it}`?"),
+        );
         Self::somewhere(format!("`{variant}` is not known here")).help(help)
     }
 }
@@ -123,7 +147,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
             Node::Flag(flag) => visitor.visit_bool(*flag),
             Node::Integer(number) => visitor.visit_i64(*number),
             Node::Unsigned(number) => visitor.visit_u64(*number),
-            Node::Number(number) => visitor.visit_string(number.clone()),
+            Node::Number(number) => visitor.visit_f64(number.parse().unwrap_or(f64::NAN)),
             Node::Text { text, .. } => visitor.visit_borrowed_str(text),
             Node::List(nodes) => return self.list(nodes, visitor),
             Node::Map(entries) => return self.map(&entries.iter().collect::<Vec<_>>(), visitor),
@@ -185,8 +209,10 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         let Node::Map(entries) = self.node else { return Err(self.wanted("a mapping")) };
         let known = self.known(entries, fields);
         self.map(&known, visitor).map_err(|flaw| {
-            let meant = |key: &str, missing| key == missing || absent::nearest(key, fields) == Some(missing);
-            let is_told = |missing: &str| {
+            let meant = |key: &str, missing: &str| {
+                key == missing || absent::nearest(key, fields) == Some(missing)
+            };
+            let is_told = |missing: &'static str| {
                 let left_out = |it: &&(String, Node)| !known.iter().any(|known| known.0 == it.0);
                 entries.iter().filter(left_out).any(|(key, _)| meant(key, missing))
             };
@@ -262,7 +288,10 @@ struct Entries<'a, 'de, I> {
 impl<'de, I: Iterator<Item = &'de (String, Node)>> MapAccess<'de> for Entries<'_, 'de, I> {
     type Error = Flaw;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Flaw> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Flaw> {
         self.next = self.entries.next();
         match self.next {
             Some((key, _)) => seed.deserialize(StrDeserializer::new(key)).map(Some),
@@ -288,7 +317,10 @@ struct Items<'a, 'de, I> {
 impl<'de, I: Iterator<Item = (usize, &'de Node)>> SeqAccess<'de> for Items<'_, 'de, I> {
     type Error = Flaw;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Flaw> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Flaw> {
         let Some((index, node)) = self.nodes.next() else { return Ok(None) };
         let place = self.reader.place.item(index);
         let read = seed.deserialize(self.reader.under(node, &place));

@@ -77,7 +77,7 @@ impl Report {
 
     /// A report of one problem at a place of the text.
     pub(crate) fn at(file: &str, text: &str, span: Span, flaw: &Flaw) -> Self {
-        Self::new(file, text, vec![problem(text, Some(span), flaw)], 0)
+        Self::of_places(file, text, &[(span, flaw.clone())])
     }
 
     /// A report of flaws whose places in the text are still to be found.
@@ -89,6 +89,13 @@ impl Report {
         }
         let left_out = flaws.len().saturating_sub(PROBLEMS_MAX);
         Self::new(file, text, problems, left_out)
+    }
+
+    /// A report of flaws whose places in the text are known.
+    pub(crate) fn of_places(file: &str, text: &str, flaws: &[(Span, Flaw)]) -> Self {
+        let shown = flaws.iter().take(PROBLEMS_MAX);
+        let problems = shown.map(|(span, flaw)| problem(text, Some(*span), flaw)).collect();
+        Self::new(file, text, problems, flaws.len().saturating_sub(PROBLEMS_MAX))
     }
 
     fn new(file: &str, text: &str, mut problems: Vec<Problem>, left_out: usize) -> Self {

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::flaws::Flaw;
@@ -76,8 +75,8 @@ pub(crate) fn parse(text: &str) -> Result<Node, Defect> {
         let message = format!("the file has {} bytes, more than {FILE_BYTES_MAX}", text.len());
         return Err(Defect { span: start, flaw: Flaw::somewhere(message) });
     }
-    if let Some(character) = too_deep(text) {
-        return Err(Defect { span: span_at(text, character), flaw: nested() });
+    if let Some(byte) = too_deep(text) {
+        return Err(Defect { span: span_at(text, byte), flaw: nested() });
     }
     let state = State::default();
     let build = Build(&state);
@@ -92,13 +91,13 @@ fn nested() -> Flaw {
     Flaw::somewhere("values are nested too deeply").help("a policy needs fewer than ten levels")
 }
 
-/// The character at which more brackets are open than any policy could mean.
+/// The byte at which more brackets are open than any policy could mean.
 fn too_deep(text: &str) -> Option<usize> {
     let mut open = 0_usize;
-    text.chars().position(|it| {
+    text.bytes().position(|it| {
         match it {
-            '[' | '{' => open += 1,
-            ']' | '}' => open = open.saturating_sub(1),
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
             _ => {}
         }
         open > OPEN_BRACKETS_MAX
@@ -124,7 +123,8 @@ fn syntax(text: &str, error: &serde_yaml::Error, span: Span) -> Flaw {
     let line = text.get(..span.start).and_then(|it| it.rsplit('\n').next()).unwrap_or_default();
     let rest = text.get(span.start..).and_then(|it| it.lines().next()).unwrap_or_default();
     let indented = |it: char| it == ' ' || it == '\t' || it == '-';
-    let indentation: String = line.chars().chain(rest.chars()).take_while(|it| indented(*it)).collect();
+    let indentation: String =
+        line.chars().chain(rest.chars()).take_while(|it| indented(*it)).collect();
     let help = match () {
         () if indentation.contains('\t') => Some("indent with spaces: YAML does not know tabs"),
         () if message.contains("mapping values are not allowed") => {
@@ -305,13 +305,19 @@ mod tests {
 
     #[test]
     fn aliases_are_read_but_not_without_end() {
-        assert_eq!(parse("a: &x [1]\nb: *x\n").unwrap().get("b"), parse("b: [1]").unwrap().get("b"));
+        assert_eq!(
+            parse("a: &x [1]\nb: *x\n").unwrap().get("b"),
+            parse("b: [1]").unwrap().get("b")
+        );
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let before = format!("*a{}", level - 1);
             bomb += &format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "));
         }
-        assert!(["aliases make the policy too large", "repetition limit exceeded"].contains(&&*message(&bomb)));
+        assert!(
+            ["aliases make the policy too large", "repetition limit exceeded"]
+                .contains(&&*message(&bomb))
+        );
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl UnitError {
     /// What may be done about it.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::NotANumber { example, .. } => Some(format!("write a whole number and a unit: {example}")),
+            Self::NotANumber { example, .. } => {
+                Some(format!("write a whole number and a unit: {example}"))
+            }
             Self::NoUnit { suggestion, .. } => Some(format!("write `{suggestion}`")),
             Self::UnknownUnit { units, .. } => Some(format!("the units are {units}")),
             Self::TooLarge { .. } => None,
@@ -49,7 +51,12 @@ struct Kind {
 
 /// A duration: `500ms`, `10s`, `10m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
-    let kind = Kind { wanted: "a duration", example: "`500ms`, `10s`, `5m`", usual: "s", units: &DURATIONS };
+    let kind = Kind {
+        wanted: "a duration",
+        example: "`500ms`, `10s`, `5m`",
+        usual: "s",
+        units: &DURATIONS,
+    };
     let duration = Duration::from_millis(number(text, &kind)?);
     if duration > DURATION_MAX {
         return Err(UnitError::TooLarge { text: text.to_owned() });
@@ -59,7 +66,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
 
 /// A size in bytes: `512B`, `16KiB`, `1MiB`.
 pub(crate) fn size(text: &str) -> Result<u64, UnitError> {
-    let kind = Kind { wanted: "a size", example: "`512B`, `16KiB`, `1MiB`", usual: "KiB", units: &SIZES };
+    let kind =
+        Kind { wanted: "a size", example: "`512B`, `16KiB`, `1MiB`", usual: "KiB", units: &SIZES };
     number(text, &kind)
 }
 

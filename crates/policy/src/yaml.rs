@@ -16,7 +16,9 @@ mod contract;
 mod rules;
 
 pub(crate) use contract::{Contract, Expect, ExpectRule, KeySource, Mixed, Probe, Scalar, Weight};
-pub(crate) use rules::{Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Timeouts};
+pub(crate) use rules::{
+    Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Timeouts,
+};
 
 /// How requests reach the regions of one service, and what a region must report to get them.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -25,6 +27,7 @@ pub(crate) use rules::{Ejection, EjectionRules, Failback, Measured, Off, Release
 pub(crate) struct File {
     /// The version of this format.
     #[schemars(range(min = 1, max = 1))]
+    #[expect(dead_code, reason = "it is checked before anything else is read")]
     pub(crate) version: u64,
     /// Where this balancer stands, for logs and `/version`.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,63}$"))]
@@ -70,8 +73,7 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) failback: Failback,
     /// When traffic itself takes an endpoint out; `off` turns it off.
-    #[serde(default)]
-    pub(crate) ejection: Ejection,
+    pub(crate) ejection: Option<Ejection>,
     /// How measured distances are steadied.
     #[serde(default)]
     pub(crate) measured: Measured,
@@ -484,6 +486,10 @@ impl Visitor<'_> for AsText {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<String, E> {
         Ok(number.to_string())
     }
 

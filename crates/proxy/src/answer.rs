@@ -85,9 +85,12 @@ impl Problem {
             Some(Self::new(status, code, proxy_error, format!("{title}{maybe}")))
         };
         match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
-                made(408, "request_timeout", "http_request_error", "the request did not end in time")
-            }
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => made(
+                408,
+                "request_timeout",
+                "http_request_error",
+                "the request did not end in time",
+            ),
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,

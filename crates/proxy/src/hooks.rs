@@ -48,7 +48,14 @@ impl Proxy {
     /// A door to the world behind a handle.
     pub fn new(handle: Handle, metrics: Metrics, access: AccessLog) -> Self {
         let budget = Budget::default();
-        Self { handle, metrics, access, budget, sequence: AtomicU64::new(0), process: fastrand::u64(..) }
+        Self {
+            handle,
+            metrics,
+            access,
+            budget,
+            sequence: AtomicU64::new(0),
+            process: fastrand::u64(..),
+        }
     }
 
     /// The client's own id of the request, or a new one.
@@ -219,7 +226,8 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         let content_type = response.headers.get(http::header::CONTENT_TYPE);
-        let is_events = content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
+        let is_events =
+            content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
         let Some(attempt) = ctx.attempt_mut() else { return Ok(()) };
         let first_byte = clock::elapsed_since(attempt.began);
         attempt.first_byte = Some(first_byte);
@@ -287,7 +295,10 @@ impl ProxyHttp for Proxy {
         // thinks of it: an endpoint that closes without an answer may have executed it.
         let answered = ctx.attempt().is_some_and(|it| it.first_byte.is_some());
         let by_endpoint = *error.esource() == ErrorSource::Upstream;
-        if by_endpoint && !answered && let Some((_, endpoint)) = ctx.endpoint() {
+        if by_endpoint
+            && !answered
+            && let Some((_, endpoint)) = ctx.endpoint()
+        {
             endpoint.traffic.broken();
         }
         let retriable = by_endpoint

@@ -47,7 +47,11 @@ impl Metrics {
         for refusal in Refusal::ALL {
             drop(answers.get_or_create(&CodeLabel { code: refusal.code() }));
         }
-        registry.register("tidegate_own_answers", "Answers made by tidegate itself", answers.clone());
+        registry.register(
+            "tidegate_own_answers",
+            "Answers made by tidegate itself",
+            answers.clone(),
+        );
         let retries = Family::<CauseLabel, Counter>::default();
         registry.register("tidegate_retries", "Attempts after the first", retries.clone());
         let denied = Counter::default();
@@ -68,7 +72,8 @@ impl Metrics {
             let label = OutcomeLabel { outcome: outcome.word() };
             (outcome, pins.get_or_create_owned(&label))
         };
-        let route = |name: &&str| by_route.get_or_create_owned(&RouteLabel { route: (*name).into() });
+        let route =
+            |name: &&str| by_route.get_or_create_owned(&RouteLabel { route: (*name).into() });
         let retry = |cause| retries.get_or_create_owned(&CauseLabel { cause });
         Self {
             answers,

@@ -10,10 +10,9 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds of the buckets in milliseconds, each included; the last bucket has none.
+/// Upper bounds of the buckets in tenths of a millisecond, each included; the last has none.
 ///
-/// From a local answer to a language model that thinks for ten minutes. The first bound is half
-/// of the second one's fraction of a second, so the list is kept in tenths of a millisecond.
+/// From a local answer to a language model that thinks for ten minutes.
 const BOUNDS_TENTHS_MS: [u32; 18] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 300_000,
     600_000, 1_200_000, 3_000_000, 6_000_000,
@@ -83,7 +82,9 @@ mod tests {
 
     fn encoded(durations: &[Duration]) -> String {
         let histogram = Histogram::default();
-        durations.iter().for_each(|it| histogram.observe(*it));
+        for duration in durations {
+            histogram.observe(*duration);
+        }
         let mut registry = Registry::default();
         registry.register("h", "h", histogram);
         let mut encoded = String::new();

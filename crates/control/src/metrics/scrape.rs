@@ -3,16 +3,13 @@
 //! Nothing is kept up to date between two scrapes, so nothing can be forgotten: a region, an
 //! endpoint or a mismatch that is gone has no series any more.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
-};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use tidegate_core::contract::Queue;
@@ -59,11 +56,11 @@ impl Gauges<'_> {
         self.family(&about, measured)?;
         let help = "Why a region that could serve is only the last resort.";
         let about = About("tidegate_region_held", help, None);
-        let held = snapshot.regions.iter().filter_map(|region| {
+        let reasons = snapshot.regions.iter().filter_map(|region| {
             let reason = region.held?.word();
             Some((HeldBack { region: Arc::clone(&region.name), reason }, 1_u64))
         });
-        self.family(&about, held)
+        self.family(&about, reasons)
     }
 
     fn of_verdicts(&mut self, snapshot: &Snapshot) -> fmt::Result {
@@ -130,8 +127,7 @@ impl Gauges<'_> {
         About(name, help, unit): &About,
         samples: impl Iterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut family =
-            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
         for (labels, value) in samples {
             family.encode_family(&labels)?.encode_gauge(&value)?;
         }

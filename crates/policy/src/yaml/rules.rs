@@ -56,8 +56,7 @@ impl Default for Failback {
 }
 
 /// When traffic itself takes an endpoint out.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(untagged)]
 pub(crate) enum Ejection {
     /// Never.
@@ -68,14 +67,8 @@ pub(crate) enum Ejection {
     Rules(EjectionRules),
 }
 
-impl Default for Ejection {
-    fn default() -> Self {
-        Self::Rules(EjectionRules::default())
-    }
-}
-
 /// The word that turns something off.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Off {
     /// Off.

@@ -1,0 +1,141 @@
+//! Builds the next world, and keeps what stays the same from one world to the next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tidegate_core::ejection::Tally;
+use tidegate_core::id::{EndpointId, Name};
+use tidegate_core::policy::RegionPolicy;
+use tidegate_core::snapshot::{Endpoint, Region, Snapshot};
+
+use crate::World;
+use crate::metrics::Metrics;
+use crate::rotation::Rotation;
+use crate::traffic::{Open, Traffic};
+use crate::world::{EndpointWorld, RegionWorld};
+
+/// The counters that outlive a world, and the metrics that handles come from.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    metrics: Arc<Metrics>,
+    open: HashMap<Name, Arc<Open>>,
+    traffic: HashMap<EndpointId, Counted>,
+}
+
+/// The traffic of an endpoint, and what the board was told of it last.
+#[derive(Debug, Default)]
+struct Counted {
+    traffic: Arc<Traffic>,
+    told: Tally,
+}
+
+impl Assembly {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, open: HashMap::new(), traffic: HashMap::new() }
+    }
+
+    /// The world of a snapshot. Regions that are as they were `before` are taken over from there.
+    pub(crate) fn world(&mut self, snapshot: Snapshot, before: Option<&World>) -> World {
+        self.forget_all_but(&snapshot);
+        let policies = snapshot.policy.regions.iter();
+        let regions = policies
+            .zip(&snapshot.regions)
+            .map(|(policy, region)| self.region(policy, region, Known::find(before, region)))
+            .collect();
+        World { snapshot, regions }
+    }
+
+    /// The traffic of every endpoint that had some since the last call.
+    pub(crate) fn observed(&mut self) -> Vec<(EndpointId, Tally)> {
+        let changed = self.traffic.iter_mut().filter_map(|(id, counted)| {
+            let tally = counted.traffic.tally();
+            let is_news = tally != std::mem::replace(&mut counted.told, tally);
+            is_news.then_some((*id, tally))
+        });
+        let mut changed: Vec<_> = changed.collect();
+        // In the order of their numbers: what the board does must not hang on a map's order.
+        changed.sort_unstable_by_key(|(id, _)| *id);
+        changed
+    }
+
+    fn region(
+        &mut self,
+        policy: &RegionPolicy,
+        region: &Region,
+        known: Option<Known<'_>>,
+    ) -> RegionWorld {
+        let capacity = policy.capacity.map_or(u64::MAX, u64::from);
+        if let Some(Known { region: before, world }) = known
+            && before == region
+            && world.rotation.fits(region, &policy.balance)
+        {
+            return RegionWorld { capacity, ..world.clone() };
+        }
+        let open = Arc::clone(self.open.entry(Arc::clone(&region.name)).or_default());
+        let rotation = self.rotation(policy, region, known.map(|it| &it.world.rotation));
+        let endpoints = region.endpoints.iter().map(|it| self.endpoint(region, it)).collect();
+        RegionWorld { name: header(&region.name), open, capacity, rotation, endpoints }
+    }
+
+    fn rotation(
+        &mut self,
+        policy: &RegionPolicy,
+        region: &Region,
+        before: Option<&Arc<Rotation>>,
+    ) -> Arc<Rotation> {
+        if let Some(before) = before.filter(|it| it.fits(region, &policy.balance)) {
+            return Arc::clone(before);
+        }
+        let traffic = region.endpoints.iter().map(|it| self.traffic(it.id)).collect();
+        Arc::new(match before {
+            Some(before) => before.next(region, &policy.balance, traffic),
+            None => Rotation::new(region, &policy.balance, traffic),
+        })
+    }
+
+    fn endpoint(&mut self, region: &Region, endpoint: &Endpoint) -> EndpointWorld {
+        let revision = endpoint.report.as_ref().and_then(|it| it.revision.as_deref());
+        let release = endpoint.release().map(|it| &**it);
+        EndpointWorld {
+            address: endpoint.address,
+            traffic: self.traffic(endpoint.id),
+            metrics: self.metrics.of_source(&region.name, release, revision),
+            release: release.and_then(|it| HeaderValue::from_str(it).ok()),
+        }
+    }
+
+    fn traffic(&mut self, id: EndpointId) -> Arc<Traffic> {
+        Arc::clone(&self.traffic.entry(id).or_default().traffic)
+    }
+
+    /// Requests that are still open at somebody who is gone keep their counters alive themselves.
+    fn forget_all_but(&mut self, snapshot: &Snapshot) {
+        let regions = || snapshot.regions.iter();
+        self.open.retain(|name, _| regions().any(|it| it.name == *name));
+        let stays: std::collections::HashSet<EndpointId> =
+            regions().flat_map(|it| &it.endpoints).map(|it| it.id).collect();
+        self.traffic.retain(|id, _| stays.contains(id));
+    }
+}
+
+/// A region as it was in the world before.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    region: &'a Region,
+    world: &'a RegionWorld,
+}
+
+impl<'a> Known<'a> {
+    fn find(before: Option<&'a World>, region: &Region) -> Option<Self> {
+        let before = before?;
+        let mut known = before.snapshot.regions.iter().zip(&before.regions);
+        let (region, world) = known.find(|(it, _)| it.name == region.name)?;
+        Some(Self { region, world })
+    }
+}
+
+/// A name as a header value; a dash for one that a policy should not have let through.
+fn header(name: &Name) -> HeaderValue {
+    HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}

@@ -1,0 +1,182 @@
+//! The loop: events in, one new world out, then the effects.
+
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tidegate_core::board::{Board, Effect, Event};
+use tidegate_core::contract::Report;
+use tidegate_core::health::ProbeFailure;
+use tidegate_core::id::EndpointId;
+use tidegate_core::policy::Policy;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Handle, Message, tell};
+use crate::assembly::Assembly;
+use crate::endpoints_file::{Lists, ParseEndpoints};
+use crate::metrics::Metrics;
+use crate::prober::Probers;
+use crate::{World, clock};
+
+/// Time from one look at traffic and clock to the next.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Most events that go into one world; the rest waits for the next one.
+const EVENTS_PER_WORLD_MAX: usize = 1024;
+
+/// Everything that the loop owns.
+pub(super) struct Keeper {
+    board: Board,
+    assembly: Assembly,
+    world: Arc<ArcSwap<World>>,
+    metrics: Arc<Metrics>,
+    policy: watch::Sender<Arc<Policy>>,
+    inbox: mpsc::Receiver<Message>,
+    probers: Probers,
+    lists: Lists,
+    effects: Vec<Effect>,
+    waiting: Vec<oneshot::Sender<Arc<World>>>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        board: Board,
+        assembly: Assembly,
+        handle: Handle,
+        inbox: mpsc::Receiver<Message>,
+        parse_endpoints: ParseEndpoints,
+    ) -> Self {
+        let policy = Arc::clone(&handle.world.load().snapshot.policy);
+        let (sender, receiver) = watch::channel(policy);
+        Self {
+            board,
+            assembly,
+            world: Arc::clone(&handle.world),
+            metrics: Arc::clone(&handle.metrics),
+            policy: sender,
+            inbox,
+            lists: Lists::new(handle.clone(), parse_endpoints),
+            probers: Probers::new(handle, receiver),
+            effects: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Takes note of what must be done once the loop runs.
+    pub(super) fn owes(&mut self, effects: Vec<Effect>) {
+        self.effects.extend(effects);
+    }
+
+    /// Runs for ever. A panic in here ends the process: a board that has stopped turning looks
+    /// alive and is the worst failure there is.
+    pub(super) async fn run(mut self) {
+        let _guard = AbortOnPanic;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.lists.read(&self.policy.borrow());
+        self.carry_out();
+        loop {
+            tokio::select! {
+                Some(message) = self.inbox.recv() => self.take_in_all(message),
+                _ = ticks.tick() => self.tick(),
+                () = self.probers.restarted() => {}
+                () = self.lists.restarted() => {}
+            }
+            self.publish();
+            self.carry_out();
+        }
+    }
+
+    fn take_in_all(&mut self, first: Message) {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(Message { event, done }) = next {
+            self.take_in(event);
+            self.waiting.extend(done);
+            taken += 1;
+            next = if taken < EVENTS_PER_WORLD_MAX { self.inbox.try_recv().ok() } else { None };
+        }
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match &event {
+            Event::Installed(policy) => {
+                self.policy.send_replace(Arc::clone(policy));
+                self.lists.read(policy);
+            }
+            Event::Probed { endpoint, outcome, .. } => self.count_probe(*endpoint, outcome),
+            Event::Listed { .. }
+            | Event::Observed { .. }
+            | Event::Drained { .. }
+            | Event::Released(_)
+            | Event::Tick => {}
+        }
+        self.effects.extend(self.board.apply(clock::now(), event));
+    }
+
+    fn tick(&mut self) {
+        for (endpoint, tally) in self.assembly.observed() {
+            self.take_in(Event::Observed { endpoint, tally });
+        }
+        self.take_in(Event::Tick);
+    }
+
+    /// Swaps the world, once, if anything that it shows has changed; then tells who waits.
+    fn publish(&mut self) {
+        if self.board.has_changed() {
+            let snapshot = self.board.snapshot();
+            let before = self.world.load_full();
+            let is_same = Arc::ptr_eq(&snapshot.policy, &before.snapshot.policy)
+                && snapshot.regions == before.snapshot.regions;
+            if !is_same {
+                self.world.store(Arc::new(self.assembly.world(snapshot, Some(&before))));
+            }
+        }
+        for waiting in self.waiting.drain(..) {
+            // Who asked may have gone; what was asked is done all the same.
+            drop(waiting.send(self.world.load_full()));
+        }
+    }
+
+    /// Tells and does what follows, now that the world shows it.
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            tell::log(&effect);
+            tell::count(&effect, &self.metrics);
+            if let Effect::Probe(targets) = effect {
+                self.probers.probe(targets);
+            }
+        }
+    }
+
+    fn count_probe(&self, endpoint: EndpointId, outcome: &Result<Report, ProbeFailure>) {
+        let Some(target) = self.probers.target(endpoint) else { return };
+        let report = match outcome {
+            Ok(report) if report.ready == Some(false) => Err(ProbeFailure::NotReady),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(*failure),
+        };
+        self.metrics.probed(&target.region, report);
+        if let Ok(report) = outcome {
+            let contract = &self.policy.borrow().contract;
+            for mismatch in contract.differences(report, clock::now()) {
+                self.metrics.mismatched(&target.region, &mismatch);
+            }
+        }
+    }
+}
+
+/// Ends the process when the loop panics, whoever would have caught it.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the controller panicked, the process ends");
+            process::abort();
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The admin address: one match on method and path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use serde_json::{Value as Json, json};
+use tidegate_control::Handle;
+use tidegate_control::metrics::Metrics;
+use tidegate_core::board::Event;
+
+use crate::explain::{Question, answer};
+use crate::state::State;
+use crate::verbs::VERSION;
+
+/// Largest request body that is read, in bytes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What may be done at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Look.
+    Read,
+    /// Look and change.
+    Operate,
+}
+
+/// The admin address.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    handle: Handle,
+    metrics: Arc<Metrics>,
+    stopping: Arc<AtomicBool>,
+    rights: Rights,
+}
+
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(status: StatusCode, body: &str) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: format!("{body}\n") }
+    }
+
+    fn json(body: &Json) -> Self {
+        Self { status: StatusCode::OK, kind: "application/json", body: body.to_string() }
+    }
+
+    fn problem(status: StatusCode, code: &str, title: &str) -> Self {
+        let number = status.as_u16();
+        let body = json!({ "type": "about:blank", "title": title, "status": number, "code": code });
+        Self { status, kind: "application/problem+json", body: body.to_string() }
+    }
+}
+
+impl Admin {
+    /// An admin address with certain rights.
+    pub(crate) fn new(
+        handle: Handle,
+        metrics: Arc<Metrics>,
+        stopping: Arc<AtomicBool>,
+        rights: Rights,
+    ) -> Self {
+        Self { handle, metrics, stopping, rights }
+    }
+
+    async fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
+        let parts: Vec<_> = path.trim_matches('/').split('/').collect();
+        match (method.as_str(), parts.as_slice()) {
+            ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
+            ("GET" | "HEAD", ["readyz"]) => self.ready(),
+            ("GET" | "HEAD", ["metrics"]) => Answer {
+                status: StatusCode::OK,
+                kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                body: self.metrics.encode(),
+            },
+            ("GET" | "HEAD", ["version"]) => Answer::json(&json!({ "version": VERSION })),
+            ("GET" | "HEAD", ["v1", "state"]) => {
+                Answer::json(&json!(State::of(&self.handle.world())))
+            }
+            ("POST", ["v1", "explain"]) => self.explain(body),
+            ("POST", ["v1", "regions", region, verb]) => self.change(region, verb).await,
+            _ => Answer::problem(
+                StatusCode::NOT_FOUND,
+                "no_such_page",
+                "nothing here; try /livez, /readyz, /metrics, /version, /v1/state",
+            ),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let unready = |why| Answer::text(StatusCode::SERVICE_UNAVAILABLE, why);
+        if self.stopping.load(Ordering::Relaxed) {
+            unready("stopping")
+        } else if self.handle.is_ready() {
+            Answer::text(StatusCode::OK, "ready")
+        } else {
+            unready("no region has been judged yet")
+        }
+    }
+
+    fn explain(&self, body: &[u8]) -> Answer {
+        let question = match serde_json::from_slice::<Question>(body) {
+            Ok(question) => question,
+            Err(error) => {
+                let title = format!("the question cannot be read: {error}");
+                return Answer::problem(StatusCode::BAD_REQUEST, "bad_question", &title);
+            }
+        };
+        let world = self.handle.world();
+        match answer(&world.snapshot, world.full(), &question) {
+            Ok(answer) => Answer::json(&answer),
+            Err(trouble) => {
+                Answer::problem(StatusCode::BAD_REQUEST, "bad_question", &trouble.to_string())
+            }
+        }
+    }
+
+    async fn change(&self, region: &str, verb: &str) -> Answer {
+        if self.rights == Rights::Read {
+            let title = "this address may only look; use the admin socket";
+            return Answer::problem(StatusCode::FORBIDDEN, "read_only", title);
+        }
+        let world = self.handle.world();
+        let Some(id) = world.snapshot.policy.region(region) else {
+            let title = format!("the policy has no region `{region}`");
+            return Answer::problem(StatusCode::NOT_FOUND, "no_such_region", &title);
+        };
+        let name = Arc::clone(match world.snapshot.region(id) {
+            Some(region) => &region.name,
+            None => return Answer::text(StatusCode::NOT_FOUND, "gone"),
+        });
+        let event = match verb {
+            "drain" => Event::Drained { region: name, out: true },
+            "undrain" => Event::Drained { region: name, out: false },
+            "failback" => Event::Released(name),
+            _ => {
+                let title = "a region can drain, undrain or failback";
+                return Answer::problem(StatusCode::NOT_FOUND, "no_such_verb", title);
+            }
+        };
+        tracing::info!(region, verb, "operator acts");
+        match self.handle.ask(event).await {
+            Ok(_) => Answer::json(&json!({ "ok": true, "region": region, "verb": verb })),
+            Err(_) => Answer::problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "the controller is busy; nothing was changed",
+            ),
+        }
+    }
+}
+
+/// Reads a request's body; `None` when it is too large or breaks off.
+async fn read_body(session: &mut ServerSession) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = session.read_request_body().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if BODY_BYTES_MAX < body.len() {
+            return None;
+        }
+    }
+    Some(body)
+}
+
+async fn write(session: &mut ServerSession, answer: Answer) -> pingora::Result<()> {
+    let mut header = ResponseHeader::build(answer.status, Some(4))?;
+    header.insert_header(http::header::CONTENT_TYPE, answer.kind)?;
+    header.insert_header(http::header::CONTENT_LENGTH, answer.body.len().to_string())?;
+    header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+        header.insert_header(http::header::RETRY_AFTER, "1")?;
+    }
+    let is_head = session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(header)).await?;
+    if !is_head {
+        session.write_response_body(Bytes::from(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl HttpServerApp for Admin {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.read_request().await.ok()? {
+            return None;
+        }
+        session.set_keepalive(if *shutdown.borrow() { None } else { Some(60) });
+        let method = session.req_header().method.clone();
+        let path = session.req_header().uri.path().to_owned();
+        let answer = match read_body(&mut session).await {
+            Some(body) => self.answer(&method, &path, &body).await,
+            None => {
+                session.set_keepalive(None);
+                let title = "the request's body is too large or broke off";
+                Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "bad_body", title)
+            }
+        };
+        write(&mut session, answer).await.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}

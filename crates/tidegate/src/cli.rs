@@ -1,0 +1,144 @@
+//! The command line: every verb and flag with its documentation.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::say::Trouble;
+use crate::{check, demo, explain, region, run, verbs};
+
+/// Exit code of a bad policy or a failed start.
+pub(crate) const FAILED: u8 = 1;
+
+/// A programmable multi-region load balancer: pins, contract health, failover, explained.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// What is logged, for example `info` or `debug,pingora=warn`.
+    #[arg(long, global = true, default_value = "info,pingora=error", value_name = "FILTER")]
+    pub(crate) log: String,
+    /// How results are printed.
+    #[arg(long, short, global = true, default_value = "text")]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the balancer.
+    Run {
+        /// The policy.
+        #[arg(long, short, default_value = "/etc/tidegate/tidegate.yaml", value_name = "FILE")]
+        policy: PathBuf,
+    },
+    /// Say whether a policy is right, and where it is not.
+    Check {
+        /// The policy.
+        #[arg(value_name = "FILE")]
+        policy: PathBuf,
+    },
+    /// Say where a request would go, and why it would go nowhere else.
+    ///
+    /// With `--policy` the decision is made here, in a world that `--state` states or that is
+    /// all green; otherwise a running balancer is asked.
+    Explain(Ask),
+    /// Print the world of a running balancer, for `explain --state`.
+    State(Admin),
+    /// Print the JSON Schema of policies.
+    Schema,
+    /// Run three local regions and a balancer in front of them.
+    Demo {
+        /// Use this port for the balancer, and the four that follow for admin and regions.
+        #[arg(long, value_name = "PORT")]
+        ports: Option<u16>,
+    },
+    /// Take a region out: no new requests, running ones go on.
+    Drain(OfRegion),
+    /// Put a drained region back.
+    Undrain(OfRegion),
+    /// Let a region that is held back take its traffic at once.
+    Failback(OfRegion),
+    /// Exit with 0 when a running balancer is ready; for container health checks.
+    Healthcheck(Admin),
+    /// Print the version.
+    Version,
+    /// One region of the demonstration; ends with its standard input.
+    #[command(hide = true)]
+    DemoRegion {
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        bind: std::net::SocketAddr,
+    },
+}
+
+/// Which running balancer.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Admin {
+    /// Its admin address: `HOST:PORT`, or the path of its socket.
+    #[arg(long, default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
+    pub(crate) admin: String,
+}
+
+/// A region of a running balancer.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct OfRegion {
+    /// The region.
+    pub(crate) region: String,
+    /// Its admin socket; a TCP admin address may only look.
+    #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
+    pub(crate) admin: String,
+}
+
+/// A request to explain.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Ask {
+    /// The request's method.
+    pub(crate) method: String,
+    /// The request's path.
+    pub(crate) path: String,
+    /// A header of the request, as `Name: value`; may be given often.
+    #[arg(long, short = 'H', value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// The client's address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) client: Option<std::net::IpAddr>,
+    /// Decide here, by this policy.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The world to decide in, as `tidegate state` prints it; whatever it leaves out is green.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// Carries out what the command line says.
+pub(crate) fn carry_out(args: Args) -> Result<ExitCode, Trouble> {
+    let output = args.output;
+    match args.verb {
+        Verb::Run { policy } => run::run(&policy),
+        Verb::Check { policy } => check::check(&policy, output),
+        Verb::Explain(ask) => explain::explain(&ask, output),
+        Verb::State(admin) => verbs::state(&admin),
+        Verb::Schema => verbs::schema(),
+        Verb::Demo { ports } => demo::demo(ports),
+        Verb::Drain(of) => verbs::change(&of, "drain", output),
+        Verb::Undrain(of) => verbs::change(&of, "undrain", output),
+        Verb::Failback(of) => verbs::change(&of, "failback", output),
+        Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
+        Verb::Version => verbs::version(output),
+        Verb::DemoRegion { name, bind } => region::run(&name, bind),
+    }
+}

@@ -1,0 +1,216 @@
+//! `tidegate explain`: the decision of one request with every reason, here or by a running balancer.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use pingora::http::RequestHeader;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use tidegate_control::clock;
+use tidegate_core::ask::Ask as CoreAsk;
+use tidegate_core::explain::{Explanation, explain as explain_core};
+use tidegate_core::id::{RegionId, RegionSet};
+use tidegate_core::route::{Cause, Choice, PinOutcome, admits};
+use tidegate_core::snapshot::Snapshot;
+use tidegate_proxy::answer::Problem;
+use tidegate_proxy::ask::{self, Circumstances};
+
+use crate::cli::{Ask, Output};
+use crate::client;
+use crate::say::{self, Trouble};
+use crate::state::State;
+
+/// A request, as the admin address takes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Question {
+    method: String,
+    path: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    client: Option<IpAddr>,
+}
+
+/// Carries out the verb.
+pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> {
+    let question = question(asked)?;
+    let answer = if let Some(path) = &asked.policy {
+        let policy = Arc::new(tidegate_policy::load_file(path)?);
+        let state = match &asked.state {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|error| Trouble::doing("read the state")(&error))?;
+                State::read(&text).map_err(|error| Trouble::doing("read the state")(&error))?
+            }
+            None => State::default(),
+        };
+        let world = state.snapshot(&policy, clock::now());
+        let (snapshot, full) = world.map_err(|error| Trouble::doing("state the world")(&error))?;
+        answer(&snapshot, full, &question)?
+    } else {
+        let body = json!(question).to_string();
+        let reply = client::send(&asked.admin.admin, "POST", "/v1/explain", &body)?;
+        reply.json()?
+    };
+    say::result(&match output {
+        Output::Json => answer.to_string(),
+        Output::Text => text(&question, &answer),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question(asked: &Ask) -> Result<Question, Trouble> {
+    let header = |text: &String| match text.split_once(':') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Trouble::Doing("read a header", format!("`{text}` has no colon"))),
+    };
+    let headers = asked.header.iter().map(header).collect::<Result<_, _>>()?;
+    let (method, path) = (asked.method.to_uppercase(), asked.path.clone());
+    Ok(Question { method, path, headers, client: asked.client })
+}
+
+/// Decides a request in a snapshot, and keeps every reason.
+pub(crate) fn answer(
+    snapshot: &Snapshot,
+    full: RegionSet,
+    question: &Question,
+) -> Result<Json, Trouble> {
+    let request = request(question)?;
+    let policy = &snapshot.policy;
+    let generation = snapshot.generation.0;
+    let Some((place, route)) = ask::route(policy, &request) else {
+        let problem = Problem::no_route();
+        let (status, code, title) = (problem.status, problem.code, problem.title);
+        return Ok(json!({
+            "outcome": "refused", "status": status, "code": code, "title": title,
+            "generation": generation, "passed": [],
+        }));
+    };
+    let circumstances = Circumstances { client: question.client, full, tried: RegionSet::EMPTY };
+    let ask = ask::read(policy, (place, route), &request, circumstances);
+    let Explanation { outcome, passed } = explain_core(snapshot, &ask);
+    let passed: Vec<_> = passed.iter().map(|it| pass(snapshot, *it)).collect();
+    let mut answer = match outcome {
+        Ok(choice) => chosen(snapshot, &ask, choice),
+        Err(refusal) => {
+            let problem = Problem::refused(refusal, snapshot, &ask);
+            let mut answer = json!({
+                "outcome": "refused", "status": problem.status, "code": problem.code,
+                "title": problem.title,
+            });
+            merge(&mut answer, Json::Object(problem.members));
+            answer
+        }
+    };
+    merge(
+        &mut answer,
+        json!({
+            "route": &*route.name, "intent": ask.intent.word(), "generation": generation,
+            "passed": passed,
+        }),
+    );
+    Ok(answer)
+}
+
+fn request(question: &Question) -> Result<RequestHeader, Trouble> {
+    let bad = |error: &dyn std::fmt::Display| Trouble::Doing("read the request", error.to_string());
+    let built = RequestHeader::build(question.method.as_str(), question.path.as_bytes(), None);
+    let mut request = built.map_err(|error| bad(&error))?;
+    for (name, value) in &question.headers {
+        let appended = request.append_header(name.clone(), value.as_str());
+        drop(appended.map_err(|error| bad(&error))?);
+    }
+    Ok(request)
+}
+
+fn chosen(snapshot: &Snapshot, ask: &CoreAsk<'_>, choice: Choice) -> Json {
+    let policy = &snapshot.policy;
+    let assigned = choice.assigned.and_then(|it| policy.releases.split.get(it));
+    let assigned = assigned.map(|(name, _)| &**name);
+    let route = policy.routes.get(ask.route);
+    let region = snapshot.region(choice.region);
+    let endpoints = region.into_iter().flat_map(|it| &it.endpoints).filter(|endpoint| {
+        route.is_some_and(|route| admits(route, endpoint, &ask.demand, assigned))
+    });
+    let mut answer = json!({
+        "outcome": "routed",
+        "region": snapshot.name(choice.region),
+        "reason": choice.reason.word(),
+        "endpoints": endpoints.map(|it| it.address.to_string()).collect::<Vec<_>>(),
+    });
+    if let (Some(pin), true) = (ask.pin, choice.pin != PinOutcome::Absent) {
+        let told = json!({ "pin": { "region": pin.region, "outcome": choice.pin.word() } });
+        merge(&mut answer, told);
+    }
+    if let Some(release) = assigned {
+        merge(&mut answer, json!({ "assigned_release": release }));
+    }
+    answer
+}
+
+fn pass(snapshot: &Snapshot, (id, cause): (RegionId, Cause)) -> Json {
+    let region = snapshot.region(id);
+    let endpoints = region.into_iter().flat_map(|it| &it.endpoints);
+    let detail = endpoints.flat_map(|it| {
+        let mismatches = it.mismatches.iter().map(ToString::to_string);
+        let failure = it.failure.map(|failure| failure.to_string());
+        mismatches.chain(failure).map(|text| format!("{}: {text}", it.address))
+    });
+    let wanted = matches!(cause, Cause::Verdict(_) | Cause::Unmet | Cause::Degraded);
+    let detail: Vec<_> = detail.filter(|_| wanted).collect();
+    json!({ "region": snapshot.name(id), "cause": cause.word(), "detail": detail })
+}
+
+fn merge(into: &mut Json, from: Json) {
+    if let (Json::Object(into), Json::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+/// The answer for people.
+fn text(question: &Question, answer: &Json) -> String {
+    let word = |key: &str| answer.get(key).and_then(Json::as_str).unwrap_or("-");
+    let Question { method, path, .. } = question;
+    let mut text = match word("outcome") {
+        "routed" => format!("{method} {path} goes to {} ({})", word("region"), word("reason")),
+        _ => {
+            let status = answer.get("status").and_then(Json::as_u64).unwrap_or_default();
+            format!("{method} {path} is refused with {status} {}: {}", word("code"), word("title"))
+        }
+    };
+    line(&mut text, "route", &format!("{}, {}", word("route"), word("intent")));
+    if let Some(pin) = answer.get("pin") {
+        let of = |key: &str| pin.get(key).and_then(Json::as_str).unwrap_or("-");
+        line(&mut text, "pin", &format!("{} is {}", of("region"), of("outcome")));
+    }
+    if answer.get("assigned_release").is_some() {
+        line(&mut text, "release", &format!("{}, by the split", word("assigned_release")));
+    }
+    let list = |key: &str| answer.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
+    let endpoints: Vec<_> =
+        list("endpoints").iter().filter_map(|it| it.as_str().map(str::to_owned)).collect();
+    if !endpoints.is_empty() {
+        line(&mut text, "endpoints", &endpoints.join(", "));
+    }
+    for passed in list("passed") {
+        let of = |key: &str| passed.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
+        line(&mut text, "not", &format!("{}: {}", of("region"), of("cause")));
+        let detail = passed.get("detail").and_then(Json::as_array).cloned().unwrap_or_default();
+        detail.iter().filter_map(Json::as_str).for_each(|it| line(&mut text, "", it));
+    }
+    for difference in list("differences") {
+        let of = |key: &str| difference.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
+        let told =
+            format!("{} {} is {}, asked {}", of("region"), of("key"), of("found"), of("asked"));
+        line(&mut text, "differs", &told);
+    }
+    text
+}
+
+fn line(text: &mut String, label: &str, told: &str) {
+    // Writing to a string cannot fail.
+    drop(write!(text, "\n  {label:<10} {told}"));
+}
