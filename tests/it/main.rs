@@ -10,3 +10,4 @@ mod routing;
 mod setting;
 mod streams;
 mod tidy;
+mod traffic;

@@ -1,6 +1,9 @@
 //! The setting of most tests: regions, a policy in front of them, and the real balancer.
+#![expect(clippy::expect_used, reason = "a broken test should panic")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tidegate_harness::{Balancer, FakeRegion, Reply, Request, free_address, wait_until};
@@ -10,6 +13,9 @@ pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// Longest time that a test waits for something that must come.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The name of the admin socket, in the directory of the balancer.
+const SOCKET: &str = "admin.sock";
 
 /// Regions and a balancer that is ready; all of it ends with the setting.
 pub(crate) struct Setting {
@@ -29,6 +35,10 @@ pub(crate) struct PolicyText {
     pub(crate) more: String,
     /// Members of each region besides its distance and endpoints.
     pub(crate) region: String,
+    /// Members of `contract.probe` besides its path.
+    pub(crate) probe: String,
+    /// Further lines of `contract:`, each with two blanks before it.
+    pub(crate) contract: String,
 }
 
 impl Default for PolicyText {
@@ -38,6 +48,8 @@ impl Default for PolicyText {
             expect: "    index_hash: a1b2c3\n    schema_rev: sc-12".to_owned(),
             more: "failback: { after: 1ms, hysteresis: 1ms }".to_owned(),
             region: String::new(),
+            probe: "interval: 200ms, timeout: 500ms, stale_after: 3s".to_owned(),
+            contract: String::new(),
         }
     }
 }
@@ -45,18 +57,26 @@ impl Default for PolicyText {
 impl PolicyText {
     /// The policy in front of these regions, nearest first.
     pub(crate) fn text(&self, door: SocketAddr, regions: &[FakeRegion]) -> String {
-        let Self { routes, expect, more, region } = self;
+        let region = &self.region;
         let comma = if region.is_empty() { "" } else { ", " };
         let listed = regions.iter().enumerate().map(|(place, it)| {
             let (name, address, distance) = (it.name(), it.address(), place * 80);
-            format!("  {name}: {{ distance: {distance}, endpoints: [\"{address}\"]{comma}{region} }}")
+            format!(
+                "  {name}: {{ distance: {distance}, endpoints: [\"{address}\"]{comma}{region} }}"
+            )
         });
-        let listed = listed.collect::<Vec<_>>().join("\n");
+        self.text_of(door, &listed.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The policy with these lines of `regions:`. The admin socket lies beside the policy.
+    pub(crate) fn text_of(&self, door: SocketAddr, regions: &str) -> String {
+        let Self { routes, expect, more, probe, contract, .. } = self;
         let admin = free_address();
         format!(
-            "version: 1\nlisteners: [ {{ bind: \"{door}\" }} ]\nadmin: {{ http: \"{admin}\" }}\n\
-             regions:\n{listed}\n\
-             contract:\n  probe: {{ path: /contract, interval: 200ms, timeout: 150ms, stale_after: 2s }}\n\
+            "version: 1\nlisteners: [ {{ bind: \"{door}\" }} ]\n\
+             admin: {{ http: \"{admin}\", socket: {SOCKET} }}\n\
+             regions:\n{regions}\n\
+             contract:\n  probe: {{ path: /contract, {probe} }}\n{contract}\n\
              \x20 expect:\n{expect}\n{more}\nroutes:\n{routes}\n"
         )
     }
@@ -81,6 +101,25 @@ impl Setting {
         setting
     }
 
+    /// A balancer in front of regions that `listed`, the lines of `regions:`, puts together.
+    ///
+    /// It is ready, so one region is green; each test waits for what else it needs.
+    pub(crate) fn listed(regions: Vec<FakeRegion>, listed: &str, policy: &PolicyText) -> Self {
+        let door = free_address();
+        let balancer = Balancer::start(TIDEGATE, &policy.text_of(door, listed));
+        Self { regions, balancer, door }
+    }
+
+    /// Where the admin socket is, as the command line takes it.
+    pub(crate) fn socket(&self) -> String {
+        self.balancer.directory().join(SOCKET).display().to_string()
+    }
+
+    /// The admin address, as the command line takes it.
+    pub(crate) fn admin(&self) -> String {
+        self.balancer.admin_url("").replace("http://", "")
+    }
+
     /// A URL at the balancer.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.door)
@@ -98,6 +137,30 @@ impl Setting {
     /// The region that answers a plain GET.
     pub(crate) fn served_by(&self) -> String {
         self.get("/", &[]).header("x-region").unwrap_or("-").to_owned()
+    }
+
+    /// What a GET comes to, in short: `far pin` for region and reason, or `409 contract_unmet`.
+    pub(crate) fn comes_to(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        in_short(&self.get(path, headers))
+    }
+
+    /// Waits until every region and every endpoint is green.
+    pub(crate) fn until_green(&self) {
+        wait_until(SOON, "everything is green", || {
+            let is_green = |it: &serde_json::Value| it["verdict"] == "green";
+            let all = |list: &serde_json::Value, test: &dyn Fn(&serde_json::Value) -> bool| {
+                list.as_array().is_some_and(|list| list.iter().all(test))
+            };
+            all(&self.state()["regions"], &|it| is_green(it) && all(&it["endpoints"], &is_green))
+        });
+    }
+
+    /// A region as the balancer tells it.
+    pub(crate) fn region(&self, name: &str) -> serde_json::Value {
+        let mut state = self.state();
+        let regions = state["regions"].as_array_mut().expect("regions");
+        let place = regions.iter().position(|it| it["name"] == name).expect("the region");
+        regions.swap_remove(place)
     }
 
     /// The world as the balancer tells it.
@@ -125,4 +188,35 @@ impl Setting {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
+}
+
+/// An answer in short: `far pin` for region and reason, or `409 contract_unmet`.
+pub(crate) fn in_short(reply: &Reply) -> String {
+    match (reply.header("x-region"), reply.header("x-region-reason")) {
+        (Some(region), Some(reason)) => format!("{region} {reason}"),
+        _ => {
+            let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            format!("{} {}", reply.status, body["code"].as_str().unwrap_or("-"))
+        }
+    }
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs the program to its end, at the top of the repository.
+pub(crate) fn tidegate(arguments: &[&str]) -> Said {
+    let output = Command::new(TIDEGATE)
+        .args(arguments)
+        .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

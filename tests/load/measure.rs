@@ -62,12 +62,7 @@ impl Generator {
     }
 
     /// Loads `server` for some seconds. A single failed request fails the turn.
-    pub(crate) fn run(
-        &self,
-        server: &Server,
-        seconds: u32,
-        scratch: &Scratch,
-    ) -> io::Result<Turn> {
+    pub(crate) fn run(&self, server: &Server, seconds: u32, scratch: &Scratch) -> io::Result<Turn> {
         let before = accounting::cpu(server.process(), self.ticks_per_second)?;
         let said = self.load(server, seconds)?;
         let used = accounting::cpu(server.process(), self.ticks_per_second)?.saturating_sub(before);

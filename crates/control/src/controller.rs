@@ -59,12 +59,18 @@ pub enum Busy {
 pub(crate) struct Message {
     event: Event,
     done: Option<oneshot::Sender<Arc<World>>>,
+    under: Option<Arc<Policy>>,
 }
 
 impl Message {
     /// An event that nobody waits for.
     pub(crate) fn of(event: Event) -> Self {
-        Self { event, done: None }
+        Self { event, done: None, under: None }
+    }
+
+    /// An event that means nothing under any other policy than this one.
+    pub(crate) fn under(policy: Arc<Policy>, event: Event) -> Self {
+        Self { event, done: None, under: Some(policy) }
     }
 }
 
@@ -135,7 +141,7 @@ impl Handle {
     /// Who stops waiting does not take the event back.
     pub async fn ask(&self, event: Event) -> Result<Arc<World>, Busy> {
         let (done, answer) = oneshot::channel();
-        self.post(Message { event, done: Some(done) })?;
+        self.post(Message { event, done: Some(done), under: None })?;
         answer.await.map_err(|_closed| Busy::Ended)
     }
 

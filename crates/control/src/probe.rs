@@ -110,8 +110,14 @@ impl Asker {
         request.insert_header("User-Agent", USER_AGENT)?;
         request.insert_header("Accept", "application/json")?;
         request.insert_header("X-Region-Pin", &*self.target.region)?;
-        session.write_request_header(Box::new(request)).await?;
-        session.finish_request_body().await?;
+        match session {
+            // An end that comes after the head, as `finish_request_body` would send it, may find
+            // the stream answered and reset already, and then the body cannot be read any more.
+            HttpSession::H2(stream) => stream.write_request_header(Box::new(request), true)?,
+            HttpSession::H1(_) | HttpSession::Custom(()) => {
+                session.write_request_header(Box::new(request)).await?;
+            }
+        }
         for _ in 0..=INFORMATIONAL_MAX {
             session.read_response_header().await?;
             if session.response_header().is_some_and(|it| !it.status.is_informational()) {
@@ -126,6 +132,9 @@ impl Asker {
         let mut peer = HttpPeer::new(self.target.address, false, String::new());
         peer.group_key = u64::from(self.target.endpoint.0);
         peer.options.connection_timeout = Some(policy.probing.timeout);
+        // One stream for each HTTP/2 connection, as is the default: a connection whose probe fails
+        // is not kept for the next probe.
+        peer.options.max_h2_streams = 1;
         let region = policy.regions.iter().find(|it| it.name == self.target.region);
         peer.options.alpn = match region.map(|it| it.protocol).unwrap_or_default() {
             Protocol::Http1 => ALPN::H1,

@@ -108,7 +108,9 @@ impl Prober {
             let (took, outcome) = asker.ask(&policy).await;
             self.handle.metrics().probe_took(&target.region, clock::elapsed_since(started));
             let event = Event::Probed { endpoint: target.endpoint, took, outcome };
-            if self.handle.deliver(Message::of(event)).await.is_err() {
+            // A report lists what it found in the order of the contract that asked for it.
+            let message = Message::under(Arc::clone(&policy), event);
+            if self.handle.deliver(message).await.is_err() {
                 return;
             }
             let interval = self.interval(&policy.probing, &target);

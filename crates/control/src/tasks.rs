@@ -68,3 +68,38 @@ impl<K: Clone + Eq + Hash> Tasks<K> {
         pending().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn the_key_of_a_task_that_panicked_is_told_and_the_others_run_on() {
+        let mut tasks = Tasks::default();
+        tasks.start("good", pending());
+        tasks.start("bad", async { panic!("this is what the test is about") });
+        assert_eq!(tasks.panicked().await, "bad");
+        assert!(tasks.is_running(&"good") && !tasks.is_running(&"bad"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_is_stopped() {
+        let held = Arc::new(());
+        let mut tasks = Tasks::default();
+        for key in ["kept", "gone", "replaced", "replaced"] {
+            let held = Arc::clone(&held);
+            tasks.start(key, async move {
+                pending::<()>().await;
+                drop(held);
+            });
+        }
+        tasks.keep(|it| *it != "gone");
+        tasks.start("bad", async { panic!("wakes the wait below") });
+        assert_eq!(tasks.panicked().await, "bad");
+        while Arc::strong_count(&held) > 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!tasks.is_running(&"gone") && tasks.is_running(&"replaced"));
+    }
+}

@@ -30,8 +30,8 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
             window: Duration::from_secs(10),
             volume_min: 10,
             budget_percent: 50,
-            base: Duration::from_secs(60),
-            max: Duration::from_secs(60),
+            base: Duration::from_mins(1),
+            max: Duration::from_mins(1),
         },
         failback: FailbackRules {
             mode: Failback::After(Duration::ZERO),
@@ -42,8 +42,8 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
         },
         measuring: MeasuringRules {
             band_percent: 100,
-            hold: Duration::from_secs(60),
-            stale_after: Duration::from_secs(60),
+            hold: Duration::from_mins(1),
+            stale_after: Duration::from_mins(1),
         },
         releases: Releases::default(),
         routes: vec![route()],

@@ -171,9 +171,12 @@ impl Board {
             Event::Observed { endpoint, tally } => {
                 self.observed(now, endpoint, tally, &mut effects);
             }
-            Event::Drained { region, out } => self.with_region(&region, |it| it.drained = out),
-            Event::Released(region) => self.with_region(&region, |it| it.hold.release()),
-            Event::Tick => self.tick(before, now, &mut effects),
+            Event::Drained { region, out } => self.drain(&region, out),
+            Event::Released(region) => self.release(&region),
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        if self.policy.contract.rotation_ends(before, now) {
+            self.compare(now);
         }
         self.settle(now, &mut effects);
         effects
@@ -203,15 +206,23 @@ impl Board {
             };
             self.regions.push(state);
         }
-        self.policy = Arc::clone(policy);
+        let former = std::mem::replace(&mut self.policy, Arc::clone(policy));
         for (place, of_policy) in policy.regions.iter().enumerate() {
             if let EndpointSource::Listed(endpoints) = &of_policy.endpoints {
                 self.replace_endpoints(now, place, endpoints);
             }
         }
         let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
-        endpoints.for_each(|it| it.health.compare(&policy.contract, now));
+        endpoints.for_each(|it| it.health.reread(&former.contract, &policy.contract));
+        self.compare(now);
         self.endpoints_changed(effects);
+    }
+
+    /// Compares what everybody said last with the contract of this moment.
+    fn compare(&mut self, now: Moment) {
+        let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
+        endpoints.for_each(|it| it.health.compare(&self.policy.contract, now));
+        self.changed = true;
     }
 
     fn list(
@@ -268,17 +279,19 @@ impl Board {
         let Some(region) = self.places.get(&id).and_then(|it| self.regions.get_mut(*it)) else {
             return;
         };
-        self.changed = true;
         if outcome.is_ok() {
             region.distance.probed(now, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }
         let name = Arc::clone(&region.name);
         let Some(endpoint) = region.endpoints.iter_mut().find(|it| it.id == id) else { return };
         let health = &mut endpoint.health;
+        let before = (health.report.clone(), health.failure);
         if let Some(from) = health.observe(now, outcome, &policy.contract, &policy.probing) {
             effects.push(endpoint.turned(&name, from));
         }
-        if endpoint.health.failure.is_none() && endpoint.health.verdict.is_routable() {
+        let health = &endpoint.health;
+        self.changed |= before != (health.report.clone(), health.failure);
+        if health.is_vouched_for() {
             endpoint.proven = Some(now);
         }
     }
@@ -302,7 +315,7 @@ impl Board {
         }
     }
 
-    fn tick(&mut self, before: Moment, now: Moment, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let policy = Arc::clone(&self.policy);
         for region in &mut self.regions {
             let name = Arc::clone(&region.name);
@@ -311,11 +324,6 @@ impl Board {
                     effects.push(endpoint.turned(&name, from));
                 }
             }
-        }
-        if policy.contract.rotation_ends(before, now) {
-            let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
-            endpoints.for_each(|it| it.health.compare(&policy.contract, now));
-            self.changed = true;
         }
     }
 
@@ -328,10 +336,15 @@ impl Board {
         self.changed |= !effects.is_empty();
     }
 
-    fn with_region(&mut self, name: &str, change: impl FnOnce(&mut RegionState)) {
-        self.changed = true;
+    fn drain(&mut self, name: &str, out: bool) {
         if let Some(region) = self.regions.iter_mut().find(|it| &*it.name == name) {
-            change(region);
+            self.changed |= std::mem::replace(&mut region.drained, out) != out;
+        }
+    }
+
+    fn release(&mut self, name: &str) {
+        if let Some(region) = self.regions.iter_mut().find(|it| &*it.name == name) {
+            region.hold.release();
         }
     }
 }

@@ -229,6 +229,17 @@ impl Contract {
         self.iter().filter_map(differs).collect()
     }
 
+    /// What was found at the keys of this contract, put to the places that another one has for them.
+    ///
+    /// A key that this contract does not read, or reads from elsewhere, is missing.
+    pub(crate) fn moved(&self, found: &[Found], to: &Self) -> Vec<Found> {
+        let place = |key: &Key| {
+            self.keys.iter().position(|it| it.name == key.name && it.source == key.source)
+        };
+        let moved = to.keys.iter().map(|key| place(key).and_then(|it| found.get(it)));
+        moved.map(|it| it.cloned().unwrap_or_default()).collect()
+    }
+
     /// Whether some rotation ends after `before` and not after `now`.
     pub fn rotation_ends(&self, before: Moment, now: Moment) -> bool {
         self.keys.iter().filter_map(|key| key.expect.as_ref()).any(|expect| match expect.accepts {

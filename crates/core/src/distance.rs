@@ -23,9 +23,13 @@ pub struct Distance {
 
 impl Distance {
     /// Takes in the time of one probe that was answered.
+    ///
+    /// Each one forgives a part of the slowdown: a region that is too slow to be chosen has no
+    /// answers that could show that it is not slow any more.
     pub fn probed(&mut self, now: Moment, took_us: u64) {
         self.seen = Some(now);
         self.probe_us = Some(averaged(self.probe_us, took_us, 8));
+        self.recent_us = self.usual_us.map(|usual| averaged(self.recent_us, usual, 8));
     }
 
     /// Takes in the mean first-byte time of some answers.
@@ -135,5 +139,21 @@ mod tests {
         (0..100).for_each(|_| slowing.answered(100_000));
         (0..20).for_each(|_| slowing.answered(400_000));
         assert!(slowing.settle(second(0), &RULES) > Some(20_000));
+    }
+
+    /// A region that was once too slow to be chosen gets no answers that could show otherwise; it
+    /// stayed away for good.
+    #[test]
+    fn a_slow_region_that_gets_no_traffic_comes_near_again() {
+        let mut distance = Distance::default();
+        distance.probed(second(0), 10_000);
+        (0..100).for_each(|_| distance.answered(100_000));
+        (0..20).for_each(|_| distance.answered(400_000));
+        assert!(distance.settle(second(0), &RULES) > Some(20_000));
+        for tick in 1..120 {
+            distance.probed(second(tick), 10_000);
+            distance.settle(second(tick), &RULES);
+        }
+        assert!(distance.settle(second(120), &RULES) <= Some(12_000));
     }
 }

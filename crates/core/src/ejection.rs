@@ -122,6 +122,7 @@ impl Ejection {
         let doubled = rules.base.saturating_mul(1_u32.checked_shl(self.times).unwrap_or(u32::MAX));
         self.out = Some(Out { from: now, until: now.plus(doubled.min(rules.max)) });
         self.times = self.times.saturating_add(1);
+        self.returned = None;
     }
 }
 
@@ -188,6 +189,33 @@ mod tests {
             lengths.push(now.since(from).as_secs());
         }
         assert_eq!(lengths, [10, 20, 40, 60, 60]);
+    }
+
+    /// The slate was once wiped while the endpoint was out: a longest ejection is as long as the
+    /// time without trouble that it takes, so the next one was a first one again.
+    #[test]
+    fn time_that_is_spent_outside_is_no_time_without_trouble() {
+        let mut ejection = Ejection::default();
+        let mut now = Moment(0);
+        let mut lengths = Vec::new();
+        for round in 1..=6 {
+            let tally = Tally { unconnected: round * 3, ..Tally::default() };
+            assert!(ejection.observe(now, tally, &rules()));
+            let from = now;
+            while !ejection.settle(now, Some(now)) {
+                now = now.plus(Duration::from_secs(1));
+                assert!(!ejection.observe(now, tally, &rules()));
+            }
+            lengths.push(now.since(from).as_secs());
+            now = now.plus(Duration::from_secs(5));
+        }
+        assert_eq!(lengths, [10, 20, 40, 60, 60, 60]);
+        now = now.plus(Duration::from_secs(61));
+        let tally = Tally { unconnected: 18, ..Tally::default() };
+        assert!(!ejection.observe(now, tally, &rules()));
+        let tally = Tally { unconnected: 21, ..Tally::default() };
+        assert!(ejection.observe(now, tally, &rules()));
+        assert!(ejection.settle(now.plus(Duration::from_secs(10)), Some(now.plus(rules().base))));
     }
 
     #[test]

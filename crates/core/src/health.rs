@@ -128,10 +128,22 @@ impl Health {
         }
     }
 
-    /// Forgets a verdict whose last probe is too old; answers the verdict that ended, if one did.
+    /// Takes over what a report says when a new policy reads other keys, or reads them elsewhere.
+    pub(crate) fn reread(&mut self, old: &Contract, new: &Contract) {
+        if let Some(report) = &mut self.report {
+            Arc::make_mut(report).found = old.moved(&report.found, new);
+        }
+    }
+
+    /// Whether the endpoint is routable and its last probe says so too.
+    pub(crate) fn is_vouched_for(&self) -> bool {
+        self.verdict.is_routable() && self.last.is_routable()
+    }
+
+    /// Forgets what was counted and concluded when the last probe is too old; answers the verdict
+    /// that ended, if one did.
     pub fn expire(&mut self, now: Moment, probing: &Probing) -> Option<Verdict> {
-        let fresh = self.probed.is_some_and(|at| now.since(at) < probing.stale_after);
-        if fresh || self.verdict == Verdict::Unknown {
+        if self.probed.is_some_and(|at| now.since(at) < probing.stale_after) {
             return None;
         }
         (self.good, self.bad, self.same) = (0, 0, 0);

@@ -32,3 +32,10 @@ pub mod route;
 pub mod snapshot;
 
 pub use moment::Moment;
+
+// Tests in here and tests beside here start from the same policy.
+#[cfg(test)]
+extern crate self as tidegate_core;
+#[cfg(test)]
+#[path = "../tests/sample/mod.rs"]
+mod sample;

@@ -205,6 +205,14 @@ pub struct Probing {
     pub mixed_allowed: bool,
 }
 
+impl Probing {
+    /// Whether a region whose green endpoints disagree gets requests: where the policy allows it,
+    /// and in shadow mode, which reports and does not act.
+    pub fn routes_to_mixed(&self) -> bool {
+        self.mixed_allowed || self.shadow
+    }
+}
+
 /// When traffic itself takes an endpoint out: made for few targets, so by budgets, not statistics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EjectionRules {

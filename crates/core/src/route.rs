@@ -1,7 +1,7 @@
 //! Which region answers: one pure function over a snapshot and an ask.
 //!
 //! Filters come in a fixed order, and each keeps its reason: residency, drained or dark, contract,
-//! release, already tried, pin, nearest. [`route`] runs them silently; [`crate::explain`] runs the
+//! already tried, pin, release, nearest. [`route`] runs them silently; [`crate::explain`] runs the
 //! very same ones and writes down every region that was passed over.
 
 use crate::ask::{Ask, Demand};
@@ -247,21 +247,22 @@ pub(crate) fn walk<T: Trace>(
     if matching.is_empty() {
         return Err(nobody(snapshot, ask, route));
     }
-    let (released, assigned) = filter_by_release(snapshot, ask, route, matching, trace);
-    let reachable = narrow(trace, released, released.without(ask.tried), |_| Cause::Tried);
+    let reachable = narrow(trace, matching, matching.without(ask.tried), |_| Cause::Tried);
     if reachable.is_empty() {
         return Err(Refusal::Unreachable);
     }
     let pin = match pinned(snapshot, ask, route, reachable)? {
         Ok(region) => {
             let only = [region].into_iter().collect();
-            narrow(trace, reachable, only, |_| Cause::NotPinned);
+            let only = narrow(trace, reachable, only, |_| Cause::NotPinned);
+            let (_, assigned) = filter_by_release(snapshot, ask, route, only, trace);
             let pin = PinOutcome::Honoured;
             return Ok(Choice { region, reason: Reason::Pin, pin, assigned });
         }
         Err(outcome) => outcome,
     };
-    let (region, reason) = nearest(snapshot, ask, route, reachable, trace)?;
+    let (released, assigned) = filter_by_release(snapshot, ask, route, reachable, trace);
+    let (region, reason) = nearest(snapshot, ask, route, released, trace)?;
     Ok(Choice { region, reason, pin, assigned })
 }
 
@@ -308,33 +309,37 @@ fn filter_by_contract<T: Trace>(
 
 fn demand_met(snapshot: &Snapshot, ask: &Ask<'_>, region: &Region) -> bool {
     let Some(route) = snapshot.policy.routes.get(ask.route) else { return false };
-    let agreed = snapshot.policy.probing.mixed_allowed
+    let agreed = snapshot.policy.probing.routes_to_mixed()
         || route.require == Require::Answer
         || region.disputed.without(ask.demand.key_set()).is_empty();
     agreed && region.endpoints.iter().any(|it| admits(route, it, &ask.demand, None))
 }
 
-/// Regions that run the release which the split assigns to this client, or all when none does.
+/// Regions that run the release which the split assigns to this client.
+///
+/// An assignment is not the client's own wish, so it keeps nobody from an answer: all regions stay
+/// when none of them runs the release, or when those that do are full and others are not.
 fn filter_by_release<T: Trace>(
     snapshot: &Snapshot,
     ask: &Ask<'_>,
     route: &Route,
-    matching: RegionSet,
+    among: RegionSet,
     trace: &mut T,
 ) -> (RegionSet, Option<usize>) {
     let releases = &snapshot.policy.releases;
     if releases.split.is_empty() || ask.demand.release.is_some() {
-        return (matching, None);
+        return (among, None);
     }
-    let Some(place) = releases.assigned(ask.client_hash) else { return (matching, None) };
+    let Some(place) = releases.assigned(ask.client_hash) else { return (among, None) };
     let name = releases.split.get(place).map(|(name, _)| &**name);
-    let running = regions_where(snapshot, matching, |region| {
+    let running = regions_where(snapshot, among, |region| {
         region.endpoints.iter().any(|it| !it.ejected && admits(route, it, &ask.demand, name))
     });
-    if running.is_empty() {
-        return (matching, None);
+    let has_room = |set: RegionSet| !set.without(ask.full).is_empty();
+    if running.is_empty() || (has_room(among) && !has_room(running)) {
+        return (among, None);
     }
-    (narrow(trace, matching, running, |_| Cause::OtherRelease), Some(place))
+    (narrow(trace, among, running, |_| Cause::OtherRelease), Some(place))
 }
 
 fn regions_where(
@@ -387,11 +392,7 @@ fn nearest<T: Trace>(
         near.find(|it| roomy.contains(*it)).ok_or(Refusal::Full)?
     };
     let held = |id| snapshot.region(id).and_then(|region| region.held);
-    narrow(trace, roomy, [chosen].into_iter().collect(), |id| match held(id) {
-        Some(held) => Cause::Held(held),
-        None if is_degraded(snapshot, id) && !is_degraded(snapshot, chosen) => Cause::Degraded,
-        None => Cause::Farther,
-    });
+    narrow(trace, roomy, [chosen].into_iter().collect(), |id| behind(snapshot, id, chosen));
     let reason = match () {
         () if held(chosen).is_some() => Reason::LastResort,
         () if chosen != first => Reason::Spill,
@@ -400,8 +401,16 @@ fn nearest<T: Trace>(
     Ok((chosen, reason))
 }
 
-fn is_degraded(snapshot: &Snapshot, id: RegionId) -> bool {
-    snapshot.region(id).is_some_and(|it| it.verdict == Verdict::Degraded)
+/// Why a region that could answer as well stands behind the chosen one.
+fn behind(snapshot: &Snapshot, id: RegionId, chosen: RegionId) -> Cause {
+    let is_preferred = |id| snapshot.region(id).is_some_and(|it| it.verdict.is_preferred());
+    match snapshot.region(id).map(|it| (it.held, it.verdict)) {
+        Some((Some(held), _)) => Cause::Held(held),
+        Some((None, _)) if is_preferred(id) || !is_preferred(chosen) => Cause::Farther,
+        Some((None, Verdict::Degraded)) => Cause::Degraded,
+        Some((None, verdict)) => Cause::Verdict(verdict),
+        None => Cause::Farther,
+    }
 }
 
 /// Why no region of the route's residency matches.

@@ -38,6 +38,11 @@ impl Verdict {
         matches!(self, Self::Green | Self::Degraded)
     }
 
+    /// Whether it stands before those that differ on something, however near these are.
+    pub(crate) fn is_preferred(self) -> bool {
+        matches!(self, Self::Green | Self::Mixed)
+    }
+
     /// Whether there is somebody who answers.
     pub fn is_answering(self) -> bool {
         matches!(self, Self::Green | Self::Degraded | Self::Mixed | Self::Mismatched)
@@ -170,11 +175,11 @@ impl Snapshot {
         let set = |test: &dyn Fn(&Region) -> bool| -> RegionSet {
             ids(&regions).filter(|(_, it)| test(it)).map(|(id, _)| id).collect()
         };
-        let mixed_allowed = policy.probing.mixed_allowed;
+        let routes_to_mixed = policy.probing.routes_to_mixed();
         let routable = set(&|region| {
             !region.drained
                 && (region.verdict.is_routable()
-                    || (region.verdict == Verdict::Mixed && mixed_allowed))
+                    || (region.verdict == Verdict::Mixed && routes_to_mixed))
         });
         let answering = set(&|region| !region.drained && region.verdict.is_answering());
         let configured = |id: RegionId| {
@@ -211,9 +216,7 @@ fn ids(regions: &[Region]) -> impl Iterator<Item = (RegionId, &Region)> {
 
 /// Standing first, then distance, then name: an order without ties.
 fn ordered(regions: &[Region], distance: impl Fn(RegionId) -> u64) -> Vec<RegionId> {
-    let standing = |region: &Region| {
-        (region.held.is_some(), !matches!(region.verdict, Verdict::Green | Verdict::Mixed))
-    };
+    let standing = |region: &Region| (region.held.is_some(), !region.verdict.is_preferred());
     let mut order: Vec<_> = ids(regions).collect();
     order.sort_by_key(|(id, region)| (standing(region), distance(*id), Arc::clone(&region.name)));
     order.into_iter().map(|(id, _)| id).collect()

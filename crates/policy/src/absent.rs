@@ -9,7 +9,7 @@ const FEATURES: [(&str, &str); 30] = [
     ("client_ca", "remove it"),
     ("dns", "list the addresses, or keep them in a file: `{ file: eu.endpoints }`"),
     ("drain", "remove it"),
-    ("fence", "remove it; unsafe methods are never sent twice in any case"),
+    ("fence", "remove it"),
     ("gate", "remove it"),
     ("gated", "use `manual: true` or `after: 10m`"),
     ("geo", "use `distance` or `strategy: measured`"),
@@ -57,6 +57,11 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let distance = |it: &&str| strsim::damerau_levenshtein(&lower, &it.to_ascii_lowercase());
     let candidates = known.iter().filter(|it| !it.starts_with('$')).copied();
     candidates.filter(|it| distance(it) <= allowed).min_by_key(distance)
+}
+
+/// Whether a word that is not known was probably written for the one that is missing.
+pub(crate) fn means(word: &str, missing: &str, known: &[&str]) -> bool {
+    (word, missing) == ("dns", "file") || nearest(word, known) == Some(missing)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is wrong with a policy, gathered while it is read: by path first, by line later.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::place::{Aim, Place, Step};
@@ -87,28 +87,42 @@ impl std::error::Error for Flaw {}
 
 /// Every flaw found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Flaws(RefCell<Vec<Flaw>>);
+pub(crate) struct Flaws {
+    list: RefCell<Vec<Flaw>>,
+    gave_up: Cell<bool>,
+}
 
 impl Flaws {
     /// Adds a flaw.
     pub(crate) fn push(&self, flaw: Flaw) {
         if !flaw.told {
-            self.0.borrow_mut().push(flaw);
+            self.list.borrow_mut().push(flaw);
         }
+    }
+
+    /// Adds a flaw which leaves a value without meaning.
+    pub(crate) fn give_up(&self, flaw: Flaw) {
+        self.gave_up.set(true);
+        self.push(flaw);
+    }
+
+    /// Whether some value is without meaning, so that looking at meanings makes no sense.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.gave_up.get()
     }
 
     /// Whether nothing is wrong so far.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.list.borrow().is_empty()
     }
 
     /// How many there are so far.
     pub(crate) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.list.borrow().len()
     }
 
     /// All of them, in the order in which they were found.
     pub(crate) fn into_list(self) -> Vec<Flaw> {
-        self.0.into_inner()
+        self.list.into_inner()
     }
 }

@@ -123,18 +123,14 @@ fn understand(
     flaws: &Flaws,
 ) -> Option<Policy> {
     let root = Place::Root;
-    match node {
-        Node::Map(entries) if !entries.is_empty() => {}
-        Node::Null | Node::Map(_) => {
-            flaws.push(tree::empty());
-            return None;
-        }
-        other => {
-            let flaw =
-                Flaw::value(&root, format!("a policy is a mapping, not {}", other.describe()));
-            flaws.push(flaw.help("begin with `version: 1`"));
-            return None;
-        }
+    if matches!(node, Node::Null) || node.entries().is_some_and(<[_]>::is_empty) {
+        flaws.push(tree::empty());
+        return None;
+    }
+    if node.entries().is_none() {
+        let message = format!("a policy is a mapping, not {}", node.describe());
+        flaws.push(Flaw::value(&root, message).help("begin with `version: 1`"));
+        return None;
     }
     surroundings.expand(node, &root, flaws);
     check_version(node, flaws);
@@ -143,6 +139,7 @@ fn understand(
     }
     let reader = read::Reader { node, place: &root, flaws };
     match yaml::File::deserialize(reader) {
+        Ok(_) if flaws.gave_up() => None,
         Ok(file) => Some(lower::lower(&file, folder, flaws)),
         Err(flaw) => {
             flaws.push(flaw);
@@ -158,9 +155,9 @@ fn check_version(node: &Node, flaws: &Flaws) {
         Some(Node::Integer(VERSION)) => {}
         Some(Node::Text { text, expanded: true }) if text.parse() == Ok(VERSION) => {}
         Some(other) => {
-            let message =
-                format!("this is version {VERSION} of the format, not {}", other.describe());
-            flaws.push(Flaw::value(&root.key("version"), message).help("write `version: 1`"));
+            let message = format!("expected {VERSION}, found {}", other.describe());
+            let help = "write `version: 1`; no other version of the format is known";
+            flaws.push(Flaw::value(&root.key("version"), message).help(help));
         }
         None => {
             let flaw = Flaw::key(&root, "missing field `version`");

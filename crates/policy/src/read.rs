@@ -1,11 +1,6 @@
-//! Reads typed values from the tree, and goes on after an unknown key to find the next one.
+//! Reads typed values from the tree, and goes on after a mistake to find the next one.
 
-use std::fmt::Display;
-
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::absent;
@@ -13,12 +8,22 @@ use crate::flaws::{Flaw, Flaws};
 use crate::place::Place;
 use crate::tree::Node;
 
+mod access;
+mod filler;
+mod wrong;
+
+use access::{Entries, Items, Variant};
+use filler::Filler;
+use wrong::{quoted, unknown_key};
+
 /// The name of the variant that takes a mapping, in an enum that is told apart by kind.
-pub(crate) const MAPPING: &str = "$mapping";
+const MAPPING: &str = "$mapping";
 /// The name of the variant that takes a list.
-pub(crate) const LIST: &str = "$list";
+const LIST: &str = "$list";
 /// The name of the variant that takes anything else.
-pub(crate) const SCALAR: &str = "$scalar";
+const SCALAR: &str = "$scalar";
+
+const BRACKETS: &str = "put it in brackets: `[ .. ]`";
 
 /// A value of the tree, at its place, ready to be read as any type.
 #[derive(Clone, Copy)]
@@ -33,12 +38,9 @@ impl<'de> Reader<'_, 'de> {
         Flaw::value(self.place, format!("expected {what}, found {}", self.node.describe()))
     }
 
-    /// The text in which a reference was replaced: it may stand for a number or a flag.
-    fn expanded<T: std::str::FromStr>(&self) -> Option<T> {
-        match self.node {
-            Node::Text { text, expanded: true } => text.parse().ok(),
-            _ => None,
-        }
+    /// Whether something plain stands where a list or a string was wanted.
+    fn is_plain(&self) -> bool {
+        !matches!(self.node, Node::List(_) | Node::Map(_) | Node::Null)
     }
 
     fn map<V: Visitor<'de>>(
@@ -46,7 +48,7 @@ impl<'de> Reader<'_, 'de> {
         entries: &[&'de (String, Node)],
         visitor: V,
     ) -> Result<V::Value, Flaw> {
-        let access = Entries { reader: self, entries: entries.iter().copied(), next: None };
+        let access = Entries { reader: self, rest: entries.iter().copied(), next: None };
         visitor.visit_map(access).map_err(|flaw| flaw.or_at(self.place))
     }
 
@@ -55,12 +57,46 @@ impl<'de> Reader<'_, 'de> {
         visitor.visit_seq(access).map_err(|flaw| flaw.or_at(self.place))
     }
 
+    /// Reads a value, or tells what is wrong with it and goes on with another one.
+    ///
+    /// What is read then is no policy any more, but the flaws of the rest can still be found.
+    fn go_on<T: Deserialize<'de>>(self) -> Result<T, Flaw> {
+        T::deserialize(self).or_else(|flaw| {
+            self.flaws.give_up(flaw.or_at(self.place));
+            T::deserialize(Filler)
+        })
+    }
+
     fn under<'b>(&self, node: &'de Node, place: &'b Place<'b>) -> Reader<'b, 'de>
     where
         Self: 'b,
     {
         let flaws: &'b Flaws = self.flaws;
         Reader { node, place, flaws }
+    }
+
+    /// Reads an enum whose variants are told apart by the kind of the value.
+    fn by_kind<V: Visitor<'de>>(self, variants: &[&str], visitor: V) -> Result<V::Value, Flaw> {
+        let kind = match self.node {
+            Node::Map(_) => MAPPING,
+            Node::List(_) => LIST,
+            Node::Null
+            | Node::Flag(_)
+            | Node::Integer(_)
+            | Node::Unsigned(_)
+            | Node::Number(_)
+            | Node::Text { .. } => SCALAR,
+        };
+        if !variants.contains(&kind) {
+            let kinds = [(LIST, "a list"), (MAPPING, "a mapping"), (SCALAR, "a plain value")];
+            let known = kinds.iter().filter(|(kind, _)| variants.contains(kind));
+            let words: Vec<&str> = known.map(|(_, words)| *words).collect();
+            let brackets = (kind == SCALAR && variants.contains(&LIST)).then_some(BRACKETS);
+            let flaw = self.wanted(&words.join(" or "));
+            return Err(flaw.maybe_help(brackets.map(str::to_owned)));
+        }
+        let variant = Variant { name: kind, has_content: true, reader: self };
+        visitor.visit_enum(variant).map_err(|flaw| flaw.or_at(self.place))
     }
 
     /// Tells of every entry that is not a field with a value, and keeps the others.
@@ -82,62 +118,6 @@ impl<'de> Reader<'_, 'de> {
     }
 }
 
-/// The flaw of a key that is no field: of another version, misspelt, or neither.
-fn unknown_key(place: &Place<'_>, key: &str, fields: &[&str]) -> Flaw {
-    if let Some((message, help)) = absent::feature(key) {
-        return Flaw::field(&place.key(key), message).help(help);
-    }
-    let known = quoted(fields);
-    let help = absent::nearest(key, fields)
-        .map_or_else(|| format!("known here: {known}"), |it| format!("did you mean `{it}`?"));
-    Flaw::field(&place.key(key), format!("unknown field `{key}`")).help(help)
-}
-
-fn quoted(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
-    quoted.join(", ")
-}
-
-impl de::Error for Flaw {
-    fn custom<T: Display>(message: T) -> Self {
-        Self::somewhere(message.to_string())
-    }
-
-    fn invalid_type(found: de::Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
-        let (found, help) = match found {
-            de::Unexpected::Bool(flag) => (flag.to_string(), None),
-            de::Unexpected::Unsigned(number) => {
-                (format!("the number {number}"), Some("put it in quotes"))
-            }
-            de::Unexpected::Float(number) => {
-                (format!("the number {number}"), Some("put it in quotes"))
-            }
-            de::Unexpected::Seq => ("a list".to_owned(), None),
-            de::Unexpected::Map => ("a mapping".to_owned(), None),
-            de::Unexpected::Unit => ("nothing".to_owned(), None),
-            other => (other.to_string(), None),
-        };
-        Self::somewhere(format!("expected {wanted}, found {found}"))
-            .maybe_help(help.map(str::to_owned))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        let flaw = Self::somewhere(format!("missing field `{field}`"));
-        Self { aim: crate::place::Aim::Key, missing: Some(field), ..flaw }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        if let Some((message, help)) = absent::feature(variant) {
-            return Self::somewhere(message).help(help);
-        }
-        let help = absent::nearest(variant, expected).map_or_else(
-            || format!("one of {}", quoted(expected)),
-            |it| format!("did you mean `{it}`?"),
-        );
-        Self::somewhere(format!("`{variant}` is not known here")).help(help)
-    }
-}
-
 impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     type Error = Flaw;
 
@@ -156,48 +136,41 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
-        match self.node {
-            Node::Flag(flag) => visitor.visit_bool(*flag),
-            _ => match self.expanded() {
-                Some(flag) => visitor.visit_bool(flag),
-                None => Err(self.wanted("true or false")),
-            },
-        }
+        let flag =
+            if let Node::Flag(flag) = self.node { Some(*flag) } else { self.node.expanded() };
+        visitor.visit_bool(flag.ok_or_else(|| self.wanted("true or false"))?)
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
-        let number = match self.node {
-            Node::Integer(number) => u64::try_from(*number).ok(),
-            Node::Unsigned(number) => Some(*number),
-            _ => self.expanded(),
+        let number = if let Node::Unsigned(number) = self.node {
+            Some(*number)
+        } else if let Node::Integer(number) = self.node {
+            u64::try_from(*number).ok()
+        } else {
+            self.node.expanded()
         };
-        match number {
-            Some(number) => visitor.visit_u64(number),
-            None => Err(self.wanted("a whole number")),
-        }
+        visitor.visit_u64(number.ok_or_else(|| self.wanted("a whole number from 0"))?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
-        match self.node {
-            Node::Text { text, .. } => visitor.visit_borrowed_str(text),
-            Node::List(_) | Node::Map(_) | Node::Null => Err(self.wanted("a string")),
-            _ => Err(self.wanted("a string").help("put it in quotes")),
-        }
+        let Some(text) = self.node.text() else {
+            let flaw = self.wanted("a string");
+            return Err(if self.is_plain() { flaw.help("put it in quotes") } else { flaw });
+        };
+        visitor.visit_borrowed_str(text)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
-        match self.node {
-            Node::List(nodes) => self.list(nodes, visitor),
-            Node::Map(_) | Node::Null => Err(self.wanted("a list")),
-            _ => Err(self.wanted("a list").help("put it in brackets: `[ .. ]`")),
-        }
+        let Some(items) = self.node.items() else {
+            let flaw = self.wanted("a list");
+            return Err(if self.is_plain() { flaw.help(BRACKETS) } else { flaw });
+        };
+        self.list(items, visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
-        match self.node {
-            Node::Map(entries) => self.map(&entries.iter().collect::<Vec<_>>(), visitor),
-            _ => Err(self.wanted("a mapping")),
-        }
+        let Some(entries) = self.node.entries() else { return Err(self.wanted("a mapping")) };
+        self.map(&entries.iter().collect::<Vec<_>>(), visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -206,17 +179,16 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Flaw> {
-        let Node::Map(entries) = self.node else { return Err(self.wanted("a mapping")) };
+        let Some(entries) = self.node.entries() else { return Err(self.wanted("a mapping")) };
         let known = self.known(entries, fields);
         self.map(&known, visitor).map_err(|flaw| {
-            let meant = |key: &str, missing: &str| {
-                key == missing || absent::nearest(key, fields) == Some(missing)
-            };
-            let is_told = |missing: &'static str| {
+            let is_told = |missing: &str| {
                 let left_out = |it: &&(String, Node)| !known.iter().any(|known| known.0 == it.0);
-                entries.iter().filter(left_out).any(|(key, _)| meant(key, missing))
+                let mut left_out = entries.iter().filter(left_out);
+                left_out.any(|(key, _)| key == missing || absent::means(key, missing, fields))
             };
-            let told = flaw.path == Some(self.place.steps()) && flaw.missing.is_some_and(is_told);
+            let is_ours = flaw.path == Some(self.place.steps());
+            let told = flaw.told || (is_ours && flaw.missing.is_some_and(is_told));
             Flaw { told, ..flaw }
         })
     }
@@ -227,37 +199,27 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Flaw> {
-        let by_kind = match self.node {
-            Node::Map(_) => MAPPING,
-            Node::List(_) => LIST,
-            _ => SCALAR,
-        };
-        let variant = if variants.iter().any(|it| it.starts_with('$')) {
-            if !variants.contains(&by_kind) {
-                let kinds = [(LIST, "a list"), (MAPPING, "a mapping"), (SCALAR, "a plain value")];
-                let known = kinds.iter().filter(|(kind, _)| variants.contains(kind));
-                let words: Vec<&str> = known.map(|(_, words)| *words).collect();
-                return Err(self.wanted(&words.join(" or ")));
+        if variants.iter().any(|it| it.starts_with('$')) {
+            return self.by_kind(variants, visitor);
+        }
+        if let Some(text) = self.node.text() {
+            let variant = Variant { name: text, has_content: false, reader: self };
+            return visitor.visit_enum(variant).map_err(|flaw| flaw.or_at(self.place));
+        }
+        match self.node.entries() {
+            Some([(key, node)]) => {
+                let place = self.place.key(key);
+                let reader = self.under(node, &place);
+                let variant = Variant { name: key, has_content: true, reader };
+                visitor.visit_enum(variant).map_err(|flaw| flaw.or_at(self.place))
             }
-            Variant { name: by_kind, reader: self, place: self.place, content: Some(self.node) }
-        } else {
-            match self.node {
-                Node::Text { text, .. } => {
-                    Variant { name: text, reader: self, place: self.place, content: None }
-                }
-                Node::Map(entries) => match entries.as_slice() {
-                    [(key, node)] => {
-                        let place = self.place.key(key);
-                        let variant =
-                            Variant { name: key, reader: self, place: &place, content: Some(node) };
-                        return visitor.visit_enum(variant).map_err(|flaw| flaw.or_at(self.place));
-                    }
-                    _ => return Err(self.wanted(&format!("one of {}", quoted(variants)))),
-                },
-                _ => return Err(self.wanted(&format!("one of {}", quoted(variants)))),
+            Some(entries) => {
+                let wanted = format!("expected one of {}", quoted(variants));
+                let found = format!("found {} keys", entries.len());
+                Err(Flaw::value(self.place, format!("{wanted}, {found}")))
             }
-        };
-        visitor.visit_enum(variant).map_err(|flaw| flaw.or_at(self.place))
+            None => Err(self.wanted(&quoted(variants))),
+        }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Flaw> {
@@ -275,110 +237,5 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str bytes byte_buf unit unit_struct
         tuple tuple_struct identifier ignored_any
-    }
-}
-
-/// The entries of a mapping, one after the other.
-struct Entries<'a, 'de, I> {
-    reader: Reader<'a, 'de>,
-    entries: I,
-    next: Option<&'de (String, Node)>,
-}
-
-impl<'de, I: Iterator<Item = &'de (String, Node)>> MapAccess<'de> for Entries<'_, 'de, I> {
-    type Error = Flaw;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Flaw> {
-        self.next = self.entries.next();
-        match self.next {
-            Some((key, _)) => seed.deserialize(StrDeserializer::new(key)).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Flaw> {
-        let Some((key, node)) = self.next else {
-            return Err(Flaw::value(self.reader.place, "a value was asked for before its key"));
-        };
-        let place = self.reader.place.key(key);
-        seed.deserialize(self.reader.under(node, &place)).map_err(|flaw| flaw.or_at(&place))
-    }
-}
-
-/// The items of a list, one after the other.
-struct Items<'a, 'de, I> {
-    reader: Reader<'a, 'de>,
-    nodes: I,
-}
-
-impl<'de, I: Iterator<Item = (usize, &'de Node)>> SeqAccess<'de> for Items<'_, 'de, I> {
-    type Error = Flaw;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Flaw> {
-        let Some((index, node)) = self.nodes.next() else { return Ok(None) };
-        let place = self.reader.place.item(index);
-        let read = seed.deserialize(self.reader.under(node, &place));
-        read.map(Some).map_err(|flaw| flaw.or_at(&place))
-    }
-}
-
-/// One variant of an enum, with what it holds.
-struct Variant<'a, 'de> {
-    name: &'de str,
-    reader: Reader<'a, 'de>,
-    place: &'a Place<'a>,
-    content: Option<&'de Node>,
-}
-
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = Flaw;
-    type Variant = Self;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Flaw> {
-        let place = self.place;
-        let variant = seed.deserialize(StrDeserializer::new(self.name));
-        variant.map(|it| (it, self)).map_err(|flaw: Flaw| flaw.or_at(place))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = Flaw;
-
-    fn unit_variant(self) -> Result<(), Flaw> {
-        match self.content {
-            None => Ok(()),
-            Some(_) => {
-                let flaw = Flaw::key(self.place, format!("`{}` takes no value", self.name));
-                Err(flaw.help(format!("write only `{}`", self.name)))
-            }
-        }
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Flaw> {
-        match self.content {
-            Some(node) => seed.deserialize(self.reader.under(node, self.place)),
-            None => {
-                let flaw = Flaw::value(self.place, format!("`{}` needs a value", self.name));
-                Err(flaw.help(format!("write `{{ {}: .. }}`", self.name)))
-            }
-        }
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Flaw> {
-        Err(Flaw::value(self.place, "expected a plain value"))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Flaw> {
-        Err(Flaw::value(self.place, "expected a plain value"))
     }
 }

@@ -33,7 +33,7 @@ pub struct Problem {
 #[derive(Clone, Debug)]
 pub struct Report {
     file: String,
-    source: NamedSource<String>,
+    source: Box<NamedSource<String>>,
     problems: Vec<Problem>,
     left_out: usize,
 }
@@ -101,7 +101,7 @@ impl Report {
     fn new(file: &str, text: &str, mut problems: Vec<Problem>, left_out: usize) -> Self {
         problems.sort_by_key(|it| (it.line, it.column));
         problems.dedup();
-        let source = NamedSource::new(file, harmless(text));
+        let source = Box::new(NamedSource::new(file, harmless(text)));
         Self { file: file.to_owned(), source, problems, left_out }
     }
 
@@ -185,7 +185,7 @@ impl Diagnostic for Report {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problems.iter().any(|it| it.span.is_some()).then_some(&self.source)
+        self.problems.iter().any(|it| it.span.is_some()).then_some(&*self.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -222,7 +222,7 @@ impl Diagnostic for View<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problem.span.is_some().then_some(&self.report.source)
+        self.problem.span.is_some().then_some(&*self.report.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {

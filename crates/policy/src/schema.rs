@@ -46,7 +46,7 @@ impl Transform for NoNull {
     }
 }
 
-/// Lets numbers, flags and texts of a certain form be references too.
+/// Lets numbers, flags, words of a closed set and texts of a certain form be references too.
 #[derive(Clone, Debug)]
 struct Referable;
 
@@ -54,6 +54,11 @@ impl Transform for Referable {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let reference = Value::from(REFERENCE);
+        if let Some(Value::Array(options)) = schema.get_mut("oneOf")
+            && options.iter().any(|it| it.get("const").is_some_and(Value::is_string))
+        {
+            options.push(json!({ "type": "string", "pattern": REFERENCE }));
+        }
         match schema.get("type").and_then(Value::as_str) {
             Some(kind @ ("integer" | "boolean")) => {
                 let kinds = json!([kind, "string"]);

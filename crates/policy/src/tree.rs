@@ -3,11 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::flaws::Flaw;
 use crate::place::{Span, span_at};
+
+mod syntax;
+
+pub(crate) use syntax::empty;
+use syntax::{complaint, nested, place_of, too_large};
 
 /// Largest policy file, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -52,12 +58,30 @@ impl Node {
         }
     }
 
+    /// The items of a list.
+    pub(crate) fn items(&self) -> Option<&[Self]> {
+        if let Self::List(items) = self { Some(items) } else { None }
+    }
+
+    /// The entries of a mapping.
+    pub(crate) fn entries(&self) -> Option<&[(String, Self)]> {
+        if let Self::Map(entries) = self { Some(entries) } else { None }
+    }
+
     /// The value under a key of a mapping.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
-        match self {
-            Self::Map(entries) => entries.iter().find(|(it, _)| it == key).map(|(_, node)| node),
-            _ => None,
-        }
+        self.entries()?.iter().find(|(it, _)| it == key).map(|(_, node)| node)
+    }
+
+    /// The text of a string.
+    pub(crate) fn text(&self) -> Option<&str> {
+        if let Self::Text { text, .. } = self { Some(text) } else { None }
+    }
+
+    /// A value of another type that the text of a string stands for, if a reference was replaced
+    /// in it: what comes from outside has no type of its own.
+    pub(crate) fn expanded<T: FromStr>(&self) -> Option<T> {
+        if let Self::Text { text, expanded: true } = self { text.parse().ok() } else { None }
     }
 }
 
@@ -81,14 +105,10 @@ pub(crate) fn parse(text: &str) -> Result<Node, Defect> {
     let state = State::default();
     let build = Build(&state);
     build.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
-        let span = error.location().map_or(start, |it| span_at(text, it.index()));
-        let flaw = state.flaw.take().unwrap_or_else(|| syntax(text, &error, span));
+        let span = place_of(text, &error);
+        let flaw = state.flaw.take().unwrap_or_else(|| complaint(text, &error, span));
         Defect { span, flaw }
     })
-}
-
-fn nested() -> Flaw {
-    Flaw::somewhere("values are nested too deeply").help("a policy needs fewer than ten levels")
 }
 
 /// The byte at which more brackets are open than any policy could mean.
@@ -102,46 +122,6 @@ fn too_deep(text: &str) -> Option<usize> {
         }
         open > OPEN_BRACKETS_MAX
     })
-}
-
-/// The YAML parser's own complaint, without the place, which the report tells better.
-fn syntax(text: &str, error: &serde_yaml::Error, span: Span) -> Flaw {
-    let message = error.to_string();
-    if message.contains("recursion limit") {
-        return nested();
-    }
-    if message.contains("EOF while parsing a value") {
-        return empty();
-    }
-    if message.contains("more than one document") {
-        return Flaw::somewhere("the file holds more than one YAML document")
-            .help("remove what follows the line `---`");
-    }
-    let message = error.location().map_or(message.clone(), |it| {
-        message.replacen(&format!(" at line {} column {}", it.line(), it.column()), "", 1)
-    });
-    let line = text.get(..span.start).and_then(|it| it.rsplit('\n').next()).unwrap_or_default();
-    let rest = text.get(span.start..).and_then(|it| it.lines().next()).unwrap_or_default();
-    let indented = |it: char| it == ' ' || it == '\t' || it == '-';
-    let indentation: String =
-        line.chars().chain(rest.chars()).take_while(|it| indented(*it)).collect();
-    let help = match () {
-        () if indentation.contains('\t') => Some("indent with spaces: YAML does not know tabs"),
-        () if message.contains("mapping values are not allowed") => {
-            Some("check the indentation, and quote a value that has `: ` in it")
-        }
-        () if message.contains("did not find expected") => {
-            Some("check the indentation, the brackets and the quotes above this place")
-        }
-        () => None,
-    };
-    Flaw::somewhere(message).maybe_help(help.map(str::to_owned))
-}
-
-/// The flaw of a policy without anything in it.
-pub(crate) fn empty() -> Flaw {
-    Flaw::somewhere("the policy is empty")
-        .help("begin with `version: 1`, `listeners`, `regions`, `contract` and `routes`")
 }
 
 #[derive(Default)]
@@ -174,8 +154,7 @@ impl Build<'_> {
         let nodes = self.0.nodes.get() + 1;
         self.0.nodes.set(nodes);
         if nodes > NODES_MAX {
-            let flaw = Flaw::somewhere("aliases make the policy too large");
-            return Err(self.0.fail(flaw.help("write the values out, or use fewer of them")));
+            return Err(self.0.fail(too_large()));
         }
         Ok(node)
     }
@@ -286,6 +265,8 @@ impl Visitor<'_> for Key<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn message(text: &str) -> String {
@@ -312,12 +293,12 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let before = format!("*a{}", level - 1);
-            bomb += &format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "));
+            let list = [before.as_str(); 10].join(", ");
+            writeln!(bomb, "a{level}: &a{level} [{list}]").unwrap();
         }
-        assert!(
-            ["aliases make the policy too large", "repetition limit exceeded"]
-                .contains(&&*message(&bomb))
-        );
+        assert_eq!(message(&bomb), "aliases make the policy too large");
+        let wide = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(9_000), "*a, ".repeat(9_000));
+        assert_eq!(message(&wide), "aliases make the policy too large");
     }
 
     #[test]

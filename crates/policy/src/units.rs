@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longest duration that a policy may name: a year with a leap day.
-pub(crate) const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(crate) const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
 const DURATIONS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -104,9 +104,9 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
+        assert_eq!(duration("2d"), Ok(Duration::from_hours(48)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
     }
 

@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// The report of a policy, as plain as a terminal without colour.
 fn report(path: &Path) -> String {
-    let name = path.file_name().and_then(|it| it.to_str()).expect("a name in UTF-8");
     let Err(report) = tidegate_policy::load_file(path) else { return "no problem\n".to_owned() };
-    // The name of the checkout's folder must not get into the reports.
-    report.render(false).replace(&path.display().to_string(), name)
+    report.render(false)
 }
 
 fn broken() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
-    let entries = std::fs::read_dir(folder).expect("the folder of broken policies is there");
+    // Tests run in the folder of their crate; an absolute path would get into the reports.
+    let entries =
+        std::fs::read_dir("tests/broken").expect("the folder of broken policies is there");
     let paths = entries.map(|it| it.expect("the folder can be read").path());
     let mut paths: Vec<PathBuf> =
         paths.filter(|it| it.extension().is_some_and(|it| it == "yaml")).collect();

@@ -15,6 +15,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
+use tidegate_core::id::RegionSet;
 use tidegate_core::route::route;
 
 use crate::access::AccessLog;
@@ -25,6 +26,8 @@ use crate::ctx::{Ctx, End, Routed, Stage};
 use crate::headers::{self, Client, Served};
 use crate::metrics::Metrics;
 use crate::peer::Carriage;
+
+use attempt::{may_try_again, next_peer, refused_on_the_way};
 
 mod attempt;
 mod log;
@@ -74,11 +77,8 @@ impl Proxy {
         let (place, of_policy) =
             ask::route(&snapshot.policy, request).ok_or_else(Problem::no_route)?;
         self.metrics.asked(place);
-        let circumstances = Circumstances {
-            client: ctx.client,
-            full: ctx.world.full(),
-            tried: tidegate_core::id::RegionSet::EMPTY,
-        };
+        let circumstances =
+            Circumstances { client: ctx.client, full: ctx.world.full(), tried: RegionSet::EMPTY };
         let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);
         let choice =
             route(snapshot, &ask).map_err(|refusal| Problem::refused(refusal, snapshot, &ask))?;
@@ -161,7 +161,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        self.next_peer(session, ctx)
+        next_peer(session, ctx)
     }
 
     fn fail_to_connect(
@@ -177,7 +177,7 @@ impl ProxyHttp for Proxy {
         ctx.fail_attempt();
         // Nothing was sent, so any method may go elsewhere: it reaches one endpoint more, and no
         // endpoint carries more than the traffic that there is.
-        let retry = self.may_try_again(ctx);
+        let retry = may_try_again(ctx);
         if retry {
             self.metrics.retried_connect();
         }
@@ -306,7 +306,7 @@ impl ProxyHttp for Proxy {
             && session.response_written().is_none()
             && is_safe(session.req_header().method.as_str())
             && !session.as_ref().retry_buffer_truncated()
-            && self.may_try_again(ctx)
+            && may_try_again(ctx)
             && self.has_budget(ctx);
         if retriable {
             ctx.fail_attempt();
@@ -329,7 +329,7 @@ impl ProxyHttp for Proxy {
         if ctx.end == End::ClientGone {
             self.metrics.aborted();
         }
-        let problem = match self.refused_on_the_way(session, ctx, error) {
+        let problem = match refused_on_the_way(session, ctx, error) {
             Some(problem) => Some(problem),
             None => Problem::failed(error, delivered),
         };

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use serde_json::{Value as Json, json};
 use tidegate_control::Handle;
-use tidegate_control::metrics::Metrics;
+use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
 use tidegate_core::board::Event;
 
 use crate::explain::{Question, answer};
@@ -78,11 +78,9 @@ impl Admin {
         match (method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
             ("GET" | "HEAD", ["readyz"]) => self.ready(),
-            ("GET" | "HEAD", ["metrics"]) => Answer {
-                status: StatusCode::OK,
-                kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                body: self.metrics.encode(),
-            },
+            ("GET" | "HEAD", ["metrics"]) => {
+                Answer { status: StatusCode::OK, kind: CONTENT_TYPE, body: self.metrics.encode() }
+            }
             ("GET" | "HEAD", ["version"]) => Answer::json(&json!({ "version": VERSION })),
             ("GET" | "HEAD", ["v1", "state"]) => {
                 Answer::json(&json!(State::of(&self.handle.world())))
@@ -201,13 +199,12 @@ impl HttpServerApp for Admin {
         session.set_keepalive(if *shutdown.borrow() { None } else { Some(60) });
         let method = session.req_header().method.clone();
         let path = session.req_header().uri.path().to_owned();
-        let answer = match read_body(&mut session).await {
-            Some(body) => self.answer(&method, &path, &body).await,
-            None => {
-                session.set_keepalive(None);
-                let title = "the request's body is too large or broke off";
-                Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "bad_body", title)
-            }
+        let answer = if let Some(body) = read_body(&mut session).await {
+            self.answer(&method, &path, &body).await
+        } else {
+            session.set_keepalive(None);
+            let title = "the request's body is too large or broke off";
+            Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "bad_body", title)
         };
         write(&mut session, answer).await.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

@@ -132,13 +132,19 @@ pub(crate) fn carry_out(args: Args) -> Result<ExitCode, Trouble> {
         Verb::Check { policy } => check::check(&policy, output),
         Verb::Explain(ask) => explain::explain(&ask, output),
         Verb::State(admin) => verbs::state(&admin),
-        Verb::Schema => verbs::schema(),
+        Verb::Schema => {
+            verbs::schema();
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Demo { ports } => demo::demo(ports),
         Verb::Drain(of) => verbs::change(&of, "drain", output),
         Verb::Undrain(of) => verbs::change(&of, "undrain", output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
         Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
-        Verb::Version => verbs::version(output),
+        Verb::Version => {
+            verbs::version(output);
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::DemoRegion { name, bind } => region::run(&name, bind),
     }
 }

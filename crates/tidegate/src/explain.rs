@@ -1,6 +1,5 @@
 //! `tidegate explain`: the decision of one request with every reason, here or by a running balancer.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use crate::cli::{Ask, Output};
 use crate::client;
 use crate::say::{self, Trouble};
 use crate::state::State;
+
+mod text;
 
 /// A request, as the admin address takes it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
     };
     say::result(&match output {
         Output::Json => answer.to_string(),
-        Output::Text => text(&question, &answer),
+        Output::Text => text::of(&question, &answer),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -120,8 +121,7 @@ fn request(question: &Question) -> Result<RequestHeader, Trouble> {
     let built = RequestHeader::build(question.method.as_str(), question.path.as_bytes(), None);
     let mut request = built.map_err(|error| bad(&error))?;
     for (name, value) in &question.headers {
-        let appended = request.append_header(name.clone(), value.as_str());
-        drop(appended.map_err(|error| bad(&error))?);
+        request.append_header(name.clone(), value.as_str()).map_err(|error| bad(&error))?;
     }
     Ok(request)
 }
@@ -168,49 +168,4 @@ fn merge(into: &mut Json, from: Json) {
     if let (Json::Object(into), Json::Object(from)) = (into, from) {
         into.extend(from);
     }
-}
-
-/// The answer for people.
-fn text(question: &Question, answer: &Json) -> String {
-    let word = |key: &str| answer.get(key).and_then(Json::as_str).unwrap_or("-");
-    let Question { method, path, .. } = question;
-    let mut text = match word("outcome") {
-        "routed" => format!("{method} {path} goes to {} ({})", word("region"), word("reason")),
-        _ => {
-            let status = answer.get("status").and_then(Json::as_u64).unwrap_or_default();
-            format!("{method} {path} is refused with {status} {}: {}", word("code"), word("title"))
-        }
-    };
-    line(&mut text, "route", &format!("{}, {}", word("route"), word("intent")));
-    if let Some(pin) = answer.get("pin") {
-        let of = |key: &str| pin.get(key).and_then(Json::as_str).unwrap_or("-");
-        line(&mut text, "pin", &format!("{} is {}", of("region"), of("outcome")));
-    }
-    if answer.get("assigned_release").is_some() {
-        line(&mut text, "release", &format!("{}, by the split", word("assigned_release")));
-    }
-    let list = |key: &str| answer.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
-    let endpoints: Vec<_> =
-        list("endpoints").iter().filter_map(|it| it.as_str().map(str::to_owned)).collect();
-    if !endpoints.is_empty() {
-        line(&mut text, "endpoints", &endpoints.join(", "));
-    }
-    for passed in list("passed") {
-        let of = |key: &str| passed.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
-        line(&mut text, "not", &format!("{}: {}", of("region"), of("cause")));
-        let detail = passed.get("detail").and_then(Json::as_array).cloned().unwrap_or_default();
-        detail.iter().filter_map(Json::as_str).for_each(|it| line(&mut text, "", it));
-    }
-    for difference in list("differences") {
-        let of = |key: &str| difference.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
-        let told =
-            format!("{} {} is {}, asked {}", of("region"), of("key"), of("found"), of("asked"));
-        line(&mut text, "differs", &told);
-    }
-    text
-}
-
-fn line(text: &mut String, label: &str, told: &str) {
-    // Writing to a string cannot fail.
-    drop(write!(text, "\n  {label:<10} {told}"));
 }

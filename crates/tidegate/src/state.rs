@@ -167,7 +167,9 @@ impl RegionState {
             None => best(&endpoints),
         };
         if self.endpoints.is_empty() {
-            endpoints.iter_mut().for_each(|it| it.verdict = of_endpoint(verdict));
+            for endpoint in &mut endpoints {
+                endpoint.verdict = of_endpoint(verdict);
+            }
         }
         let held = match &self.held {
             Some(word) => Some(held_of(word)?),

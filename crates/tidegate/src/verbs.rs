@@ -19,9 +19,8 @@ pub(crate) fn state(admin: &Admin) -> Result<ExitCode, Trouble> {
 }
 
 /// Prints the JSON Schema of policies.
-pub(crate) fn schema() -> Result<ExitCode, Trouble> {
+pub(crate) fn schema() {
     say::result(tidegate_policy::schema().trim_end());
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Changes something about a region.
@@ -46,10 +45,9 @@ pub(crate) fn healthcheck(admin: &Admin) -> Result<ExitCode, Trouble> {
 }
 
 /// Prints the version.
-pub(crate) fn version(output: Output) -> Result<ExitCode, Trouble> {
+pub(crate) fn version(output: Output) {
     say::result(&match output {
         Output::Text => format!("tidegate {VERSION}"),
         Output::Json => json!({ "version": VERSION }).to_string(),
     });
-    Ok(ExitCode::SUCCESS)
 }

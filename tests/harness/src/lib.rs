@@ -19,7 +19,7 @@ mod wait;
 
 pub use client::connection::{Connection, Streaming};
 pub use client::events::Event;
-pub use client::h2::{H2, H2Stream, grpc_frame, grpc_messages};
+pub use client::h2::{H2, H2Stream, H2Upload, grpc_frame, grpc_messages};
 pub use client::message::{Reply, Request};
 pub use client::{get, websocket};
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};

@@ -1,7 +1,7 @@
 //! A region that is a real server on the loopback, and can be told to misbehave.
 
 mod answer;
-mod body;
+pub(crate) mod body;
 mod chat;
 mod contract;
 pub(crate) mod effects;
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     effects: Effects,
     fault: Mutex<Option<Fault>>,
     latency: Mutex<Duration>,
+    contract_latency: Mutex<Duration>,
     links: Arc<Links>,
 }
 
@@ -91,6 +92,7 @@ impl FakeRegion {
             effects: Effects::default(),
             fault: Mutex::new(None),
             latency: Mutex::new(Duration::ZERO),
+            contract_latency: Mutex::new(Duration::ZERO),
             links: Arc::default(),
         });
         let reservation = Reservation::new(address)?;
@@ -172,6 +174,11 @@ impl FakeRegion {
     /// Delays every ordinary answer, but not the contract.
     pub fn set_latency(&self, latency: Duration) {
         *lock(&self.shared.latency) = latency;
+    }
+
+    /// Delays the contract, and nothing else: the region looks farther away.
+    pub fn set_contract_latency(&self, latency: Duration) {
+        *lock(&self.shared.contract_latency) = latency;
     }
 
     /// Replaces the whole contract, also by something that is no object.

@@ -10,7 +10,7 @@ use tidegate_core::board::{Board, Effect, Event};
 use tidegate_core::contract::Report;
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::EndpointId;
-use tidegate_core::policy::Policy;
+use tidegate_core::policy::{EndpointSource, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -93,8 +93,10 @@ impl Keeper {
     fn take_in_all(&mut self, first: Message) {
         let mut next = Some(first);
         let mut taken = 0;
-        while let Some(Message { event, done }) = next {
-            self.take_in(event);
+        while let Some(Message { event, done, under }) = next {
+            if under.is_none_or(|it| Arc::ptr_eq(&it, &self.policy.borrow())) {
+                self.take_in(event);
+            }
             self.waiting.extend(done);
             taken += 1;
             next = if taken < EVENTS_PER_WORLD_MAX { self.inbox.try_recv().ok() } else { None };
@@ -108,6 +110,8 @@ impl Keeper {
                 self.lists.read(policy);
             }
             Event::Probed { endpoint, outcome, .. } => self.count_probe(*endpoint, outcome),
+            // Read before a policy that lists the region's endpoints itself: out of date.
+            Event::Listed { region, .. } if !self.reads_file_of(region) => return,
             Event::Listed { .. }
             | Event::Observed { .. }
             | Event::Drained { .. }
@@ -115,6 +119,12 @@ impl Keeper {
             | Event::Tick => {}
         }
         self.effects.extend(self.board.apply(clock::now(), event));
+    }
+
+    fn reads_file_of(&self, region: &str) -> bool {
+        let policy = self.policy.borrow();
+        let region = policy.regions.iter().find(|it| &*it.name == region);
+        region.is_some_and(|it| matches!(it.endpoints, EndpointSource::File { .. }))
     }
 
     fn tick(&mut self) {
@@ -178,5 +188,39 @@ impl Drop for AbortOnPanic {
             tracing::error!("the controller panicked, the process ends");
             process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    const PANICS: &str = "TIDEGATE_TEST_LOOP_PANICS";
+    const SIGABRT: i32 = 6;
+
+    /// Runs itself in a process of its own, because the right outcome is that process's end.
+    #[test]
+    fn a_panic_in_the_loop_ends_the_process() {
+        if env::var_os(PANICS).is_some() {
+            let looping = async {
+                let _guard = AbortOnPanic;
+                tokio::task::yield_now().await;
+                panic!("the board is wrong");
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let runtime = runtime.expect("a runtime");
+            let caught = runtime.block_on(runtime.spawn(looping));
+            assert!(caught.is_err(), "tokio catches panics, so nobody would have noticed");
+            return;
+        }
+        let me = env::current_exe().expect("this test's own file");
+        let name = "controller::keeper::tests::a_panic_in_the_loop_ends_the_process";
+        let mut child = Command::new(me);
+        child.args([name, "--exact"]).env(PANICS, "1");
+        let status = child.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert_eq!(status.expect("it runs").signal(), Some(SIGABRT));
     }
 }

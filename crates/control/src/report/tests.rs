@@ -1,3 +1,5 @@
+//! Answers of every kind, and what is read out of them.
+
 use super::*;
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Who is picked how often, and who stays with whom.
+
 use super::*;
 use std::time::Duration;
 use tidegate_core::Moment;

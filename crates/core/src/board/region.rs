@@ -9,7 +9,7 @@ use crate::distance::Distance;
 use crate::ejection::{Ejection, Tally};
 use crate::health::Health;
 use crate::hold::Hold;
-use crate::id::{EndpointId, KeyId, KeySet, Name};
+use crate::id::{ENDPOINTS_PER_REGION_MAX, EndpointId, KeyId, KeySet, Name};
 use crate::moment::Moment;
 use crate::policy::{EndpointAddress, Policy, RegionPolicy};
 use crate::snapshot::{Endpoint, Held, Region, Verdict};
@@ -43,6 +43,8 @@ pub(super) struct EndpointState {
     pub(super) tally: Tally,
     /// The last probe that found it routable.
     pub(super) proven: Option<Moment>,
+    /// Since when it is routable, whatever it differs on.
+    serving: Option<Moment>,
     share: u32,
 }
 
@@ -56,6 +58,7 @@ impl EndpointState {
             ejection: Ejection::default(),
             tally: Tally::default(),
             proven: None,
+            serving: None,
             share: 0,
         }
     }
@@ -74,9 +77,10 @@ impl EndpointState {
     /// Its share at this moment: full, or a step on the way there; answers whether it changed.
     fn settle_share(&mut self, now: Moment, slow_start: Duration) -> bool {
         let full = u32::from(self.weight) * 100;
-        let running = now.since(self.health.since);
-        let is_starting = self.health.verdict.is_routable() && running < slow_start;
-        let share = if is_starting {
+        let is_serving = self.health.verdict.is_routable();
+        self.serving = is_serving.then(|| self.serving.unwrap_or(now));
+        let running = now.since(self.serving.unwrap_or_default());
+        let share = if is_serving && running < slow_start {
             let passed = running.as_millis() * u128::from(SLOW_START_STEPS);
             let step = passed.checked_div(slow_start.as_millis()).unwrap_or_default() + 1;
             full / SLOW_START_STEPS * u32::try_from(step).unwrap_or(SLOW_START_STEPS)
@@ -114,7 +118,8 @@ impl RegionState {
     /// Whether these are its endpoints already.
     pub(super) fn lists(&self, endpoints: &[EndpointAddress]) -> bool {
         let own = self.endpoints.iter().map(|it| (it.address, it.weight));
-        own.eq(endpoints.iter().map(|it| (it.address, it.weight)))
+        let listed = endpoints.iter().take(ENDPOINTS_PER_REGION_MAX);
+        own.eq(listed.map(|it| (it.address, it.weight)))
     }
 
     /// Draws the conclusions of this moment; answers whether any that has no effect changed.
@@ -142,8 +147,8 @@ impl RegionState {
             let region = Arc::clone(&self.name);
             effects.push(Effect::RegionTurned { region, from, to: verdict });
         }
-        let serves =
-            verdict.is_routable() || (verdict == Verdict::Mixed && policy.probing.mixed_allowed);
+        let serves = verdict.is_routable()
+            || (verdict == Verdict::Mixed && policy.probing.routes_to_mixed());
         self.hold.observe(now, serves, &policy.failback);
         let held = self.hold.held(&policy.failback).or_else(|| self.all_ejected());
         if held != self.held {

@@ -7,7 +7,7 @@ use tidegate_core::contract::Contract;
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{
     Admin, Balance, EjectionRules, EndpointAddress, EndpointSource, Failback, FailbackRules,
-    MeasuringRules, Matcher, PathMatch, PinRule, Policy, Probing, Protocol, RegionPolicy, Releases,
+    Matcher, MeasuringRules, PathMatch, PinRule, Policy, Probing, Protocol, RegionPolicy, Releases,
     Require, RetryRules, Route, Strategy, Timeouts,
 };
 

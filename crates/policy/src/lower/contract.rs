@@ -32,18 +32,13 @@ impl Lowering<'_> {
         for (name, rule) in &contract.expect.0 {
             let at = expect.key(name);
             let expectation = self.expectation(&at, rule);
-            match keys.iter_mut().find(|it| *it.name == **name) {
-                Some(key) => key.expect = Some(expectation),
-                None => {
-                    self.key_name(&at, name);
-                    let source = Source::Pointer(format!("/{name}").into());
-                    keys.push(Key {
-                        name: name.as_str().into(),
-                        source,
-                        expect: Some(expectation),
-                    });
-                }
+            if let Some(key) = keys.iter_mut().find(|it| *it.name == **name) {
+                key.expect = Some(expectation);
+                continue;
             }
+            self.key_name(&at, name);
+            let source = Source::Pointer(format!("/{name}").into());
+            keys.push(Key { name: name.as_str().into(), source, expect: Some(expectation) });
         }
         if keys.len() > KEYS_MAX {
             let message = format!("there are {} keys, the standard ones included", keys.len());
@@ -53,15 +48,14 @@ impl Lowering<'_> {
         for (name, source) in &contract.sources.0 {
             let at = sources.key(name);
             let source = self.source(&at, source);
-            match keys.iter_mut().find(|it| *it.name == **name) {
-                Some(key) => key.source = source,
-                None => {
-                    let own = keys.iter().skip(STANDARD_KEYS.len());
-                    let known: Vec<&str> =
-                        STANDARD_KEYS.into_iter().chain(own.map(|it| &*it.name)).collect();
-                    self.unknown(&at, "key", name, &known);
-                }
+            if let Some(key) = keys.iter_mut().find(|it| *it.name == **name) {
+                key.source = source;
+                continue;
             }
+            let own = keys.iter().skip(STANDARD_KEYS.len());
+            let known: Vec<&str> =
+                STANDARD_KEYS.into_iter().chain(own.map(|it| &*it.name)).collect();
+            self.unknown(&at, "key", name, &known);
         }
         Contract { keys }
     }
@@ -159,32 +153,28 @@ impl Lowering<'_> {
 
     fn rotation(&self, place: &Place<'_>, values: &[Scalar], until: Option<&str>) -> Accepts {
         let at = place.key("accept");
-        let (old, new) = match values {
-            [old, new] => (self.value(&at.item(0), old), self.value(&at.item(1), new)),
-            _ => {
-                let help = "list the old value and then the new one";
-                self.wrong(&at, format!("there are {} values, not two", values.len()), help);
-                (Value::Flag(false), Value::Flag(true))
-            }
+        let [old, new] = values else {
+            let help = "list the old value and then the new one";
+            self.wrong(&at, format!("there are {} values, not two", values.len()), help);
+            return Accepts::Agreed;
         };
+        let (old, new) = (self.value(&at.item(0), old), self.value(&at.item(1), new));
         if old == new {
             let help = "list the old value and then the new one, or use `equals`";
             self.wrong(&at, "the two values are the same", help);
         }
-        let until = match until {
-            Some(text) => dates::moment(text).unwrap_or_else(|| {
-                let message = format!("`{text}` is not a date and time");
-                let help = "write it as in RFC 3339: `2027-09-01T00:00:00Z`";
-                self.wrong(&place.key("until"), message, help);
-                Moment(0)
-            }),
-            None => {
-                let flaw = Flaw::key(&at, "a rotation must end");
-                self.flaws
-                    .push(flaw.help("add `until: 2027-09-01T00:00:00Z`, the end of the old value"));
-                Moment(0)
-            }
+        let Some(text) = until else {
+            let flaw = Flaw::key(&at, "a rotation must end");
+            let help = "add `until: 2027-09-01T00:00:00Z`, the end of the old value";
+            self.flaws.push(flaw.help(help));
+            return Accepts::Agreed;
         };
+        let until = dates::moment(text).unwrap_or_else(|| {
+            let message = format!("`{text}` is not a date and time");
+            let help = "write it as in RFC 3339: `2027-09-01T00:00:00Z`";
+            self.wrong(&place.key("until"), message, help);
+            Moment(0)
+        });
         Accepts::Either { new, old, until }
     }
 

@@ -170,8 +170,8 @@ impl Lowering<'_> {
 pub(super) fn usual_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(2),
-        first_byte: Duration::from_secs(120),
-        idle: Duration::from_secs(300),
-        total: Some(Duration::from_secs(60)),
+        first_byte: Duration::from_mins(2),
+        idle: Duration::from_mins(5),
+        total: Some(Duration::from_mins(1)),
     }
 }

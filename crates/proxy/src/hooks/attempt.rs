@@ -6,85 +6,99 @@ use pingora_proxy::Session;
 use tidegate_control::clock;
 use tidegate_control::traffic::OpenRequest;
 use tidegate_core::ask::Ask;
+use tidegate_core::id::RegionSet;
 use tidegate_core::policy::Balance;
-use tidegate_core::route::{Refusal, admits, route};
+use tidegate_core::route::{Choice, Refusal, admits, route};
 
 use super::Proxy;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
-use crate::ctx::{Attempt, Ctx, FAILED_PER_REGION_MAX, Routed, Stage};
+use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Routed, Stage};
 use crate::peer::{Carriage, peer};
 
-impl Proxy {
-    /// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
-    /// when there is none, an endpoint of the next region.
-    pub(super) fn next_peer(&self, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let Stage::Routed(mut routed) = std::mem::replace(&mut ctx.stage, Stage::New) else {
-            return Error::e_explain(ErrorType::InternalError, "an attempt without a route");
-        };
-        ctx.attempts += 1;
-        let place = loop {
-            let region = routed.choice.region;
-            let gives_up = FAILED_PER_REGION_MAX <= ctx.failures_in(region);
-            let place = pick(session, ctx, &routed);
-            if let Some(place) = place.filter(|_| !gives_up) {
-                break place;
-            }
-            let mut tried = routed.tried;
-            tried.insert(region);
-            match (again(session, ctx, &routed, tried), place) {
-                (Ok(choice), _) => {
-                    routed.tried = tried;
-                    routed.choice = choice;
-                }
-                // Nobody else may answer, so the rest of this region is tried as well.
-                (Err(_), Some(place)) => break place,
-                (Err(refusal), None) => {
-                    routed.tried = tried;
-                    ctx.stage = Stage::Routed(routed);
-                    return Err(refused(refusal));
-                }
-            }
-        };
-        self.send_to(ctx, routed, place)
+/// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
+/// when there is none, an endpoint of the next region.
+pub(super) fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let Stage::Routed(mut routed) = std::mem::replace(&mut ctx.stage, Stage::New) else {
+        return Error::e_explain(ErrorType::InternalError, "an attempt without a route");
+    };
+    ctx.attempts += 1;
+    match next_place(session, ctx, &mut routed) {
+        Ok(place) => send_to(ctx, routed, place),
+        Err(refusal) => {
+            ctx.stage = Stage::Routed(routed);
+            Err(Error::new(ErrorType::CustomCode(refusal.code(), 503)))
+        }
     }
+}
 
-    fn send_to(&self, ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>> {
-        let world = &ctx.world;
-        let policy = &world.snapshot.policy;
+/// The place of the next endpoint; `routed` says in which region.
+fn next_place(session: &Session, ctx: &Ctx, routed: &mut Routed) -> Result<usize, Refusal> {
+    loop {
         let region = routed.choice.region;
-        let (Some(of_world), Some(of_policy), Some(route)) = (
-            world.region(region),
-            policy.regions.get(region.index()),
-            policy.routes.get(routed.route),
-        ) else {
-            return Error::e_explain(ErrorType::InternalError, "a region that is not there");
-        };
-        let Some(endpoint) = of_world.endpoints.get(place) else {
-            return Error::e_explain(ErrorType::InternalError, "an endpoint that is not there");
-        };
-        let is_stream = route.stream || routed.carriage != Carriage::Plain;
-        let carriage = (of_policy.protocol, routed.carriage);
-        let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream);
-        let attempt = Attempt {
-            region,
-            endpoint: place,
-            address: endpoint.address,
-            began: clock::instant(),
-            first_byte: None,
-            is_stream,
-            open: OpenRequest::new(&of_world.open, &endpoint.traffic),
-        };
-        ctx.stage = Stage::Sent(routed, attempt);
-        Ok(peer)
+        let place = pick(session, ctx, routed);
+        if let Some(place) = place
+            && ctx.failures_in(region) < FAILED_PER_REGION_MAX
+        {
+            return Ok(place);
+        }
+        let mut tried = routed.tried;
+        tried.insert(region);
+        match (again(session, ctx, routed, tried), place) {
+            (Ok(choice), _) => (routed.choice, routed.tried) = (choice, tried),
+            // Nobody else may answer, so the rest of this region is tried as well.
+            (Err(_), Some(place)) => return Ok(place),
+            (Err(refusal), None) => {
+                routed.tried = tried;
+                return Err(refusal);
+            }
+        }
     }
+}
 
-    /// Whether attempts and time are left.
-    pub(super) fn may_try_again(&self, ctx: &Ctx) -> bool {
-        let rules = &ctx.world.snapshot.policy.retries;
-        ctx.attempts < rules.attempts_max && clock::elapsed_since(ctx.began) < rules.deadline
-    }
+fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>> {
+    let world = &ctx.world;
+    let policy = &world.snapshot.policy;
+    let region = routed.choice.region;
+    let (Some(of_world), Some(of_policy), Some(route)) =
+        (world.region(region), policy.regions.get(region.index()), policy.routes.get(routed.route))
+    else {
+        return Error::e_explain(ErrorType::InternalError, "a region that is not there");
+    };
+    let Some(endpoint) = of_world.endpoints.get(place) else {
+        return Error::e_explain(ErrorType::InternalError, "an endpoint that is not there");
+    };
+    let is_stream = route.stream || routed.carriage != Carriage::Plain;
+    let carriage = (of_policy.protocol, routed.carriage);
+    let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream);
+    let attempt = Attempt {
+        region,
+        endpoint: place,
+        address: endpoint.address,
+        began: clock::instant(),
+        first_byte: None,
+        is_stream,
+        open: OpenRequest::new(&of_world.open, &endpoint.traffic),
+    };
+    ctx.stage = Stage::Sent(routed, attempt);
+    Ok(peer)
+}
 
+/// Whether attempts and time are left.
+pub(super) fn may_try_again(ctx: &Ctx) -> bool {
+    let rules = &ctx.world.snapshot.policy.retries;
+    ctx.attempts < rules.attempts_max && clock::elapsed_since(ctx.began) < rules.deadline
+}
+
+/// The answer when the error is our own word that no region is left.
+pub(super) fn refused_on_the_way(session: &Session, ctx: &Ctx, error: &Error) -> Option<Problem> {
+    let ErrorType::CustomCode(code, _) = error.etype() else { return None };
+    let refusal = Refusal::ALL.into_iter().find(|it| it.code() == *code)?;
+    let ask = ask_of(session, ctx, ctx.routed()?)?;
+    Some(Problem::refused(refusal, &ctx.world.snapshot, &ask))
+}
+
+impl Proxy {
     /// Whether the budget that all requests share allows one more.
     pub(super) fn has_budget(&self, ctx: &Ctx) -> bool {
         let allowed = self.budget.withdraw(clock::now(), &ctx.world.snapshot.policy.retries);
@@ -92,20 +106,6 @@ impl Proxy {
             self.metrics.retry_denied();
         }
         allowed
-    }
-
-    /// The answer when the error is our own word that no region is left.
-    pub(super) fn refused_on_the_way(
-        &self,
-        session: &Session,
-        ctx: &Ctx,
-        error: &Error,
-    ) -> Option<Problem> {
-        let ErrorType::CustomCode(code, _) = error.etype() else { return None };
-        let refusal = Refusal::ALL.into_iter().find(|it| it.code() == *code)?;
-        let routed = ctx.routed()?;
-        let snapshot = &ctx.world.snapshot;
-        ask_of(session, ctx, routed).map(|ask| Problem::refused(refusal, snapshot, &ask))
     }
 
     /// Answers a request ourselves.
@@ -116,17 +116,12 @@ impl Proxy {
         problem: &Problem,
     ) -> Result<()> {
         ctx.code = Some(problem.code);
-        ctx.end = match ctx.end {
-            crate::ctx::End::Complete => crate::ctx::End::Answered,
-            end => end,
-        };
+        if ctx.end == End::Complete {
+            ctx.end = End::Answered;
+        }
         self.metrics.answered(problem.code);
         problem.send(session, ctx.id.as_ref()).await
     }
-}
-
-fn refused(refusal: Refusal) -> Box<Error> {
-    Error::new(ErrorType::CustomCode(refusal.code(), 503))
 }
 
 /// The same ask again, with what was learnt since.
@@ -142,8 +137,8 @@ fn again(
     session: &Session,
     ctx: &Ctx,
     routed: &Routed,
-    tried: tidegate_core::id::RegionSet,
-) -> Result<tidegate_core::route::Choice, Refusal> {
+    tried: RegionSet,
+) -> Result<Choice, Refusal> {
     let ask = ask_of(session, ctx, routed).ok_or(Refusal::NoRegion)?;
     route(&ctx.world.snapshot, &Ask { tried, ..ask })
 }

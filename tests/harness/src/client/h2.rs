@@ -5,20 +5,22 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::events::{Event, Events};
 use super::message::{Reply, Request};
+use crate::region::body::{Body, Feed, whole};
 use crate::runtime::runtime;
 
 /// One HTTP/2 connection. Clones share it, so many threads can send at once.
 #[derive(Clone, Debug)]
 pub struct H2 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
 }
 
 async fn within<T>(timeout: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -69,18 +71,71 @@ impl H2 {
     /// # Errors
     /// As for [`H2::send`].
     pub fn stream(&self, request: &Request) -> io::Result<H2Stream> {
+        self.start(request, whole(request.body.clone()))?.answer()
+    }
+
+    /// Sends the head of a request; its body is sent piece by piece, also while the reply comes.
+    ///
+    /// # Errors
+    /// The request has no valid form in HTTP/2, or the connection has ended.
+    pub fn upload(&self, request: &Request) -> io::Result<H2Upload> {
+        let (feed, body) = Feed::new();
+        let mut upload = self.start(request, body)?;
+        upload.feed = Some(feed);
+        Ok(upload)
+    }
+
+    fn start(&self, request: &Request, body: Body) -> io::Result<H2Upload> {
         let uri = format!("http://{}{}", request.authority, request.target);
         let mut built = hyper::Request::builder().method(request.method.as_str()).uri(uri);
         for (name, value) in &request.headers {
             built = built.header(name, value);
         }
-        let body = Full::new(Bytes::from(request.body.clone()));
         let built = built.body(body).map_err(io::Error::other)?;
         let mut sender = self.sender.clone();
-        let response = runtime().block_on(within(request.timeout, async {
-            sender.ready().await.map_err(io::Error::other)?;
-            sender.send_request(built).await.map_err(io::Error::other)
-        }))?;
+        let answer = runtime().spawn(async move {
+            sender.ready().await?;
+            sender.send_request(built).await
+        });
+        Ok(H2Upload { feed: None, answer, timeout: request.timeout })
+    }
+}
+
+/// A request over HTTP/2 whose body may still be sent. Dropping it resets the stream.
+#[derive(Debug)]
+pub struct H2Upload {
+    feed: Option<Feed>,
+    answer: JoinHandle<hyper::Result<hyper::Response<Incoming>>>,
+    timeout: Duration,
+}
+
+impl H2Upload {
+    /// Sends a piece of the body.
+    ///
+    /// # Errors
+    /// The body has ended, the stream was reset, or nobody takes the piece for the timeout.
+    pub fn send(&self, piece: &[u8]) -> io::Result<()> {
+        let Some(feed) = &self.feed else {
+            return Err(io::Error::other("the body has ended"));
+        };
+        let piece = Bytes::copy_from_slice(piece);
+        runtime().block_on(within(self.timeout, async {
+            feed.data(piece).await.map_err(|_gone| io::Error::other("the stream was reset"))
+        }))
+    }
+
+    /// Ends the body.
+    pub fn finish(&mut self) {
+        self.feed = None;
+    }
+
+    /// Waits for the head of the reply, which may come before the body has ended.
+    ///
+    /// # Errors
+    /// The stream or the connection ends early, or the head takes longer than the timeout.
+    pub fn answer(&mut self) -> io::Result<H2Stream> {
+        let answer = within(self.timeout, async { (&mut self.answer).await.map_err(io::Error::other) });
+        let response = runtime().block_on(answer)?.map_err(io::Error::other)?;
         let (parts, body) = response.into_parts();
         let head = Reply {
             status: parts.status.as_u16(),
@@ -88,7 +143,13 @@ impl H2 {
             headers: fields(&parts.headers),
             ..Reply::default()
         };
-        Ok(H2Stream { head, body, events: Events::default(), timeout: request.timeout })
+        Ok(H2Stream { head, body, events: Events::default(), timeout: self.timeout })
+    }
+}
+
+impl Drop for H2Upload {
+    fn drop(&mut self) {
+        self.answer.abort();
     }
 }
 

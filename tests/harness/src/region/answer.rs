@@ -79,6 +79,10 @@ impl Call {
         if fault.is_some_and(Fault::hangs_contract) {
             return pending().await;
         }
+        let latency = *lock(&self.shared.contract_latency);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         Ok(self.shared.contract.answer(fault))
     }
 
