@@ -1,6 +1,7 @@
 //! One binary for all integration tests: each starts the real program, and tries it from outside.
 
 mod contract;
+mod documents;
 mod explain;
 mod failover;
 mod operator;

@@ -1,1 +1,296 @@
-//! To be written.
+//! Retries: what was never sent goes elsewhere, what may have been executed never does.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use tidegate_harness::{Connection, FakeRegion, Fault, H2, Reply, Request};
+
+use crate::setting::Setting;
+use crate::traffic::{is_problem, pattern, still};
+
+mod limits;
+
+/// Methods that may change something, so that nobody but the client may send them twice.
+const UNSAFE: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
+/// Methods that may be sent twice.
+const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+
+/// A request that all books know by its id; what is not safe has a body.
+fn order(setting: &Setting, method: &str, id: &str) -> Request {
+    let request = Request::new(method, &setting.url("/orders"));
+    let request = request.header("X-Test-Id", id).header("X-Request-Id", id);
+    if UNSAFE.contains(&method) { request.body("ten") } else { request }
+}
+
+#[test]
+fn a_refused_connection_goes_to_the_next_endpoint_and_then_to_the_next_region() {
+    let regions: Vec<_> = ["near", "near", "far"].map(FakeRegion::start).into();
+    let [one, two, far] = [0, 1, 2].map(|it: usize| regions[it].address());
+    let listed = format!(
+        "  near: {{ distance: 0, endpoints: [\"{one}\", \"{two}\"], balance: round_robin }}\n\
+         \x20 far: {{ distance: 80, endpoints: [\"{far}\"] }}"
+    );
+    let setting = Setting::listed(regions, &listed, &still("retries: { attempts: 6 }"));
+    setting.until_green();
+    // Larger than what Pingora keeps for retries: nothing may have been read before it connects.
+    let body = pattern(200_000);
+    let direct = Request::post(&setting.regions[2].url("/orders"), body.clone()).send().unwrap();
+    let wanted = direct.json()["body_sha256"].clone();
+    for (refusing, region, most) in [(0, "near", 2), (1, "far", 3)] {
+        setting.regions[refusing].set_fault(Fault::Refuse);
+        let mut attempts = Vec::new();
+        for (turn, method) in UNSAFE.into_iter().chain(SAFE).cycle().take(14).enumerate() {
+            let id = format!("{region}-{turn}-{method}");
+            let mut request = order(&setting, method, &id);
+            if UNSAFE.contains(&method) {
+                request = request.body(body.clone());
+            }
+            let reply = request.send().unwrap();
+            assert_eq!((reply.status, reply.header("x-region")), (200, Some(region)), "{id}");
+            assert_eq!(setting.effects(&id), (1, 1), "{id}");
+            if UNSAFE.contains(&method) {
+                assert_eq!(reply.json()["body_sha256"], wanted, "{id}");
+            }
+            attempts.push(setting.line_of(&id)["attempts"].as_u64().unwrap());
+        }
+        assert!(attempts.contains(&most) && attempts.iter().all(|it| *it <= most), "{attempts:?}");
+    }
+    assert!(setting.metric("tidegate_retries_total{cause=\"connect\"}") > 14.0);
+    assert!(setting.metric("tidegate_retries_total{cause=\"broken\"}") < 0.5);
+
+    setting.regions[2].set_fault(Fault::Refuse);
+    for method in ["GET", "POST"] {
+        let id = format!("nobody-{method}");
+        is_problem(&order(&setting, method, &id).send().unwrap(), 503, "region_unreachable");
+        let line = setting.line_of(&id);
+        assert_eq!((&line["attempts"], &line["end"]), (&3.into(), &"answered".into()), "{line}");
+        assert_eq!(line["region"], serde_json::Value::Null, "{line}");
+    }
+    setting.regions[2].clear_fault();
+    assert_eq!(setting.served_by(), "far", "a refusal is forgotten with its request");
+}
+
+#[test]
+fn a_connection_that_closed_while_it_was_idle_costs_no_request() {
+    for protocol in ["protocol: http1", "protocol: h2c"] {
+        let mut policy = still("");
+        protocol.clone_into(&mut policy.region);
+        let setting = Setting::of(&["near"], &policy);
+        for turn in 0..5 {
+            for method in UNSAFE {
+                let id = format!("{turn}-{method}");
+                let reply = order(&setting, method, &id).send().unwrap();
+                assert_eq!(reply.status, 200, "{protocol} {id}: {}", reply.text());
+                assert_eq!(setting.effects(&id), (1, 1), "{protocol} {id}");
+                setting.regions[0].stop();
+                setting.regions[0].resume();
+            }
+        }
+    }
+}
+
+/// The region `near` breaks each of these requests off, on a fresh connection or on one that has
+/// served before; `far` could answer them.
+fn broken(protocol: &str, (fresh, reused): (Fault, Fault), check: impl Fn(&Setting, &str, &str)) {
+    let mut policy = still("");
+    protocol.clone_into(&mut policy.region);
+    let setting = Setting::of(&["near", "far"], &policy);
+    let near = &setting.regions[0];
+    for method in UNSAFE.into_iter().chain(SAFE) {
+        near.set_fault(fresh);
+        let before = near.connections();
+        check(&setting, method, &format!("fresh-{method}"));
+        assert_eq!(near.connections(), before + 1, "it took a connection of its own");
+
+        near.set_fault(reused);
+        // The first request of its connection is served, and leaves the connection in the pool.
+        assert_eq!(setting.served_by(), "near");
+        let before = near.connections();
+        check(&setting, method, &format!("reused-{method}"));
+        assert_eq!(near.connections(), before, "it took the connection from the pool");
+    }
+    near.clear_fault();
+    assert_eq!(setting.served_by(), "near");
+}
+
+/// What is not safe was sent once, and the client is told; what is safe is answered elsewhere.
+fn at_most_once(setting: &Setting, method: &str, id: &str, executed: u64) {
+    let reply = order(setting, method, id).send().unwrap();
+    let line = setting.line_of(id);
+    let near = &setting.regions[0];
+    assert_eq!((near.received_count(id), near.effect_count(id)), (1, executed), "{id}");
+    if UNSAFE.contains(&method) {
+        is_problem(&reply, 502, "endpoint_broken");
+        let title = reply.json()["title"].clone();
+        assert!(title.as_str().unwrap().contains("may have been executed"), "{title}");
+        assert_eq!(setting.effects(id), (1, executed), "{id}");
+        assert_eq!((&line["attempts"], &line["region"]), (&1.into(), &"near".into()), "{line}");
+        let ended = (&line["end"], &line["code"], &line["status"]);
+        assert_eq!(ended, (&"endpoint_broken".into(), &"endpoint_broken".into(), &502.into()));
+    } else {
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")), "{reply:?}");
+        assert_eq!(setting.regions[1].effect_count(id), 1, "{id}");
+        assert_eq!((&line["attempts"], &line["region"]), (&2.into(), &"far".into()), "{line}");
+        assert_eq!(line["end"], "complete", "{line}");
+    }
+}
+
+#[test]
+fn what_an_endpoint_executed_before_it_died_is_never_sent_again() {
+    let faults = (Fault::DieAfterExecuting, Fault::DieAfterExecutingReused);
+    broken("protocol: http1", faults, |setting, method, id| at_most_once(setting, method, id, 1));
+}
+
+#[test]
+fn what_an_endpoint_executed_before_it_died_is_never_sent_again_over_http2() {
+    let faults = (Fault::DieAfterExecuting, Fault::DieAfterExecutingReused);
+    broken("protocol: h2c", faults, |setting, method, id| at_most_once(setting, method, id, 1));
+}
+
+#[test]
+fn what_an_endpoint_may_have_executed_is_never_sent_again() {
+    let faults = (Fault::DieBeforeExecuting, Fault::DieBeforeExecutingReused);
+    broken("protocol: http1", faults, |setting, method, id| at_most_once(setting, method, id, 0));
+}
+
+#[test]
+fn what_an_endpoint_may_have_executed_is_never_sent_again_over_http2() {
+    let faults = (Fault::DieBeforeExecuting, Fault::DieBeforeExecutingReused);
+    broken("protocol: h2c", faults, |setting, method, id| at_most_once(setting, method, id, 0));
+}
+
+#[test]
+fn a_client_over_http2_is_told_the_same() {
+    let setting = Setting::of(&["near", "far"], &still(""));
+    let client = H2::open(&setting.url("/")).unwrap();
+    setting.regions[0].set_fault(Fault::DieAfterExecuting);
+    let reply = client.send(&order(&setting, "PUT", "h2-put")).unwrap();
+    is_problem(&reply, 502, "endpoint_broken");
+    assert_eq!(setting.effects("h2-put"), (1, 1));
+    let reply = client.send(&order(&setting, "GET", "h2-get")).unwrap();
+    assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
+    setting.regions.iter().for_each(|it| it.set_fault(Fault::Refuse));
+    let reply = client.send(&order(&setting, "DELETE", "h2-nobody")).unwrap();
+    is_problem(&reply, 503, "region_unreachable");
+    let head = client.send(&order(&setting, "HEAD", "h2-head")).unwrap();
+    assert_eq!((head.status, head.body.len()), (503, 0));
+    assert!(!client.is_closed(), "a problem of one request is none of its connection");
+}
+
+#[test]
+fn an_answer_that_began_is_neither_tried_again_nor_mixed_with_another() {
+    for protocol in ["protocol: http1", "protocol: h2c"] {
+        let mut policy = still("");
+        protocol.clone_into(&mut policy.region);
+        let setting = Setting::of(&["near", "far"], &policy);
+        setting.regions[0].set_fault(Fault::DieMidBody);
+        let whole = pattern(200_000);
+        let request = |id: &str| {
+            let request = Request::get(&setting.url("/bytes/200000"));
+            request.header("X-Test-Id", id).header("X-Request-Id", id)
+        };
+        let mut stream = request("mid-1").stream().unwrap();
+        assert_eq!(stream.head.header("x-region"), Some("near"));
+        let (got, error) = until_broken(|| stream.read_piece());
+        assert!(got.len() < whole.len() && whole.starts_with(&got), "{} bytes", got.len());
+        let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+        assert!(ends.contains(&error.kind()), "{error}");
+
+        let client = H2::open(&setting.url("/")).unwrap();
+        let mut stream = client.stream(&request("mid-2")).unwrap();
+        let (got, error) = until_broken(|| Ok(stream.read_piece()?.map(Vec::from)));
+        assert!(got.len() < whole.len() && whole.starts_with(&got), "{} bytes", got.len());
+        assert!(error.kind() != ErrorKind::TimedOut, "{error}");
+
+        for id in ["mid-1", "mid-2"] {
+            let line = setting.line_of(id);
+            assert_eq!(setting.regions[1].received_count(id), 0, "{protocol} {id}");
+            let told = (&line["attempts"], &line["end"], &line["status"]);
+            assert_eq!(told, (&1.into(), &"endpoint_broken".into(), &200.into()), "{line}");
+        }
+    }
+}
+
+/// Reads a body that must break off; answers what came of it, and how it ended.
+fn until_broken(
+    mut read: impl FnMut() -> std::io::Result<Option<Vec<u8>>>,
+) -> (Vec<u8>, std::io::Error) {
+    let mut got = Vec::new();
+    loop {
+        match read() {
+            Ok(Some(piece)) => got.extend_from_slice(&piece),
+            Ok(None) => panic!("{} bytes passed for the whole body", got.len()),
+            Err(error) => return (got, error),
+        }
+    }
+}
+
+#[test]
+fn a_slow_region_costs_a_read_its_first_byte_deadline_and_a_write_its_answer() {
+    for protocol in ["protocol: http1", "protocol: h2c"] {
+        let mut policy = still("timeouts: { first_byte: 400ms }");
+        protocol.clone_into(&mut policy.region);
+        let setting = Setting::of(&["near", "far"], &policy);
+        let near = &setting.regions[0];
+        near.set_fault(Fault::SlowFirstByte(Duration::from_secs(60)));
+        let began = Instant::now();
+        let reply = order(&setting, "POST", "slow-post").send().unwrap();
+        is_problem(&reply, 504, "endpoint_timeout");
+        let title = reply.json()["title"].clone();
+        assert!(title.as_str().unwrap().contains("may have been executed"), "{title}");
+        assert_eq!(setting.effects("slow-post"), (1, 1));
+        let line = setting.line_of("slow-post");
+        assert_eq!((&line["attempts"], &line["end"]), (&1.into(), &"timed_out".into()), "{line}");
+
+        let reply = order(&setting, "GET", "slow-get").send().unwrap();
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
+        assert_eq!(setting.line_of("slow-get")["attempts"], 2);
+        let took = began.elapsed();
+        assert!(Duration::from_millis(800) <= took && took < Duration::from_secs(15), "{took:?}");
+
+        setting.regions[1].set_fault(Fault::HangRequests);
+        let reply = order(&setting, "GET", "slow-all").send().unwrap();
+        let told: (u16, Option<String>) =
+            (reply.status, reply.json()["code"].as_str().map(Into::into));
+        println!("{protocol} {told:?}");
+    }
+}
+
+/// A reply to a request on a connection that is used again and again.
+fn ask(connection: &mut Connection, request: &Request) -> Reply {
+    connection.send(request).unwrap()
+}
+
+#[test]
+fn a_connection_of_a_client_survives_the_retries_of_its_requests() {
+    let setting = Setting::of(&["near", "far"], &still(""));
+    let mut connection = Connection::open(&setting.url("/")).unwrap();
+    for turn in 0..3 {
+        setting.regions[0].set_fault(Fault::DieBeforeExecuting);
+        let reply = ask(&mut connection, &order(&setting, "GET", &format!("kept-{turn}")));
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
+        setting.regions[0].set_fault(Fault::Refuse);
+        let reply = ask(&mut connection, &order(&setting, "PUT", &format!("put-{turn}")));
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
+        setting.regions[0].clear_fault();
+        let reply = ask(&mut connection, &order(&setting, "PUT", &format!("well-{turn}")));
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("near")));
+    }
+}
+
+#[test]
+fn probe_temp() {
+    let setting = Setting::of(&["near"], &still(""));
+    setting.regions[0].set_fault(Fault::Refuse);
+    let mut c = Connection::open(&setting.url("/")).unwrap();
+    let r = c.send(&order(&setting, "GET", "a")).unwrap();
+    println!("{:?}", r.headers);
+    std::thread::sleep(Duration::from_millis(300));
+    println!("closed {:?}", c.is_closed());
+    setting.regions[0].set_fault(Fault::DieAfterExecuting);
+    let mut c = Connection::open(&setting.url("/")).unwrap();
+    let r = c.send(&order(&setting, "POST", "b")).unwrap();
+    println!("{:?}", r.headers);
+    std::thread::sleep(Duration::from_millis(300));
+    println!("closed {:?}", c.is_closed());
+}

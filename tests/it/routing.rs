@@ -198,17 +198,21 @@ fn residency_holds_for_retries_too() {
 }
 
 #[test]
-fn a_route_that_only_requires_an_answer_takes_a_region_whose_contract_differs() {
-    let setting = Setting::three(&routes(
-        "  - { name: any, match: { path: /any }, require: answer }\n  - { name: all }",
-    ));
-    setting.regions[0].set_key("index_hash", "other");
+fn a_route_that_only_requires_an_answer_has_one_left_when_no_contract_matches() {
+    let policy =
+        routes("  - { name: any, match: { path: /any }, require: answer }\n  - { name: all }");
+    let regions = ["near", "middle"].map(FakeRegion::start);
+    regions[0].set_key("index_hash", "other");
+    let setting = Setting::in_front_of(regions.into(), &policy);
     setting.until_verdict("near", "mismatched");
-    check(&setting, "/any", &[], "near nearest");
-    check(&setting, "/", &[], "middle nearest");
-    setting.regions[0].set_fault(Fault::Refuse);
-    setting.until_verdict("near", "dark");
+    setting.until_verdict("middle", "green");
     check(&setting, "/any", &[], "middle nearest");
+    check(&setting, "/any", &[("X-Region-Pin", "near")], "near pin");
+    check(&setting, "/", &[("X-Region-Pin", "near")], "middle nearest; pin=unavailable");
+    setting.regions[1].set_fault(Fault::Refuse);
+    setting.until_verdict("middle", "dark");
+    check(&setting, "/any", &[], "near nearest");
+    check(&setting, "/", &[], "503 no_region_available");
 }
 
 /// Requests that get no answer; they are open until they are dropped.

@@ -90,15 +90,19 @@ impl Setting {
 
     /// Regions with these names, nearest first, all of them green.
     pub(crate) fn of(names: &[&str], policy: &PolicyText) -> Self {
-        let regions: Vec<_> = names.iter().map(|name| FakeRegion::start(name)).collect();
-        let door = free_address();
-        let text = policy.text(door, &regions);
-        let balancer = Balancer::start(TIDEGATE, &text);
-        let setting = Self { regions, balancer, door };
+        let regions = names.iter().map(|name| FakeRegion::start(name)).collect();
+        let setting = Self::in_front_of(regions, policy);
         for name in names {
             setting.until_verdict(name, "green");
         }
         setting
+    }
+
+    /// A balancer in front of these regions, nearest first; it waits only until it is ready.
+    pub(crate) fn in_front_of(regions: Vec<FakeRegion>, policy: &PolicyText) -> Self {
+        let door = free_address();
+        let balancer = Balancer::start(TIDEGATE, &policy.text(door, &regions));
+        Self { regions, balancer, door }
     }
 
     /// A balancer in front of regions that `listed`, the lines of `regions:`, puts together.
@@ -142,6 +146,15 @@ impl Setting {
     /// What a GET comes to, in short: `far pin` for region and reason, or `409 contract_unmet`.
     pub(crate) fn comes_to(&self, path: &str, headers: &[(&str, &str)]) -> String {
         in_short(&self.get(path, headers))
+    }
+
+    /// Waits until a region is green and takes its traffic back.
+    pub(crate) fn until_serving(&self, region: &str) -> Duration {
+        let what = format!("{region} serves");
+        wait_until(SOON, &what, || {
+            let region = self.region(region);
+            region["verdict"] == "green" && region["held"].is_null()
+        })
     }
 
     /// Waits until every region and every endpoint is green.

@@ -22,7 +22,7 @@ use crate::World;
 
 pub use histogram::Histogram;
 pub use labels::{LABEL_BYTES_MAX, said};
-pub use sources::{EndpointMetrics, SOURCES_PER_REGION_MAX};
+pub use sources::{EndpointMetrics, RetryCause, SOURCES_PER_REGION_MAX};
 
 mod histogram;
 mod labels;

@@ -156,10 +156,8 @@ impl Problem {
         }
         let is_head = session.req_header().method == Method::HEAD;
         session.write_response_header(Box::new(header), is_head).await?;
-        if is_head {
-            return Ok(());
-        }
-        session.write_response_body(Some(body), true).await
+        // Over HTTP/2 only this ends the stream; what is not ended is reset, also after a HEAD.
+        session.write_response_body((!is_head).then_some(body), true).await
     }
 }
 

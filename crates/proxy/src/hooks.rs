@@ -13,6 +13,7 @@ use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tidegate_control::metrics::RetryCause;
 use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
 use tidegate_core::id::RegionSet;
@@ -171,16 +172,16 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some((_, endpoint)) = ctx.endpoint() {
-            endpoint.traffic.unconnected();
-        }
-        ctx.fail_attempt();
         // Nothing was sent, so any method may go elsewhere: it reaches one endpoint more, and no
         // endpoint carries more than the traffic that there is.
         let retry = may_try_again(ctx);
-        if retry {
-            self.metrics.retried_connect();
+        if let Some((_, endpoint)) = ctx.endpoint() {
+            endpoint.traffic.unconnected();
+            if retry {
+                endpoint.metrics.retried(RetryCause::Connect);
+            }
         }
+        ctx.fail_attempt();
         error.set_retry(retry);
         error
     }
@@ -309,8 +310,10 @@ impl ProxyHttp for Proxy {
             && may_try_again(ctx)
             && self.has_budget(ctx);
         if retriable {
+            if let Some((_, endpoint)) = ctx.endpoint() {
+                endpoint.metrics.retried(RetryCause::Broken);
+            }
             ctx.fail_attempt();
-            self.metrics.retried_broken();
         }
         error.set_retry(retriable);
         error
@@ -334,6 +337,9 @@ impl ProxyHttp for Proxy {
             None => Problem::failed(error, delivered),
         };
         let written = session.response_written().is_some_and(|it| !it.status.is_informational());
+        // The connection is not used again after a failure, so the answer has to say so: a client
+        // that believed otherwise would lose the request that it sends next.
+        session.set_keepalive(None);
         let error_code = match problem.filter(|_| !written) {
             Some(problem) => match self.answer(session, ctx, &problem).await {
                 Ok(()) => problem.status,

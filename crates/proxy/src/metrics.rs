@@ -17,11 +17,6 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabel {
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabel {
     route: String,
 }
@@ -30,8 +25,6 @@ struct RouteLabel {
 #[derive(Debug)]
 pub struct Metrics {
     answers: Family<CodeLabel, Counter>,
-    retries_connect: Counter,
-    retries_broken: Counter,
     retries_denied: Counter,
     pins: Vec<(PinOutcome, Counter)>,
     routes: Vec<Counter>,
@@ -52,8 +45,6 @@ impl Metrics {
             "Answers made by tidegate itself",
             answers.clone(),
         );
-        let retries = Family::<CauseLabel, Counter>::default();
-        registry.register("tidegate_retries", "Attempts after the first", retries.clone());
         let denied = Counter::default();
         let help = "Retries that the budget did not allow";
         registry.register("tidegate_retries_denied", help, denied.clone());
@@ -74,11 +65,8 @@ impl Metrics {
         };
         let route =
             |name: &&str| by_route.get_or_create_owned(&RouteLabel { route: (*name).into() });
-        let retry = |cause| retries.get_or_create_owned(&CauseLabel { cause });
         Self {
             answers,
-            retries_connect: retry("connect"),
-            retries_broken: retry("broken"),
             retries_denied: denied,
             pins: outcomes.into_iter().map(pin).collect(),
             routes: routes.iter().map(route).collect(),
@@ -104,16 +92,6 @@ impl Metrics {
     /// We answered ourselves.
     pub fn answered(&self, code: &'static str) {
         self.answers.get_or_create(&CodeLabel { code }).inc();
-    }
-
-    /// A connection could not be made, and the request is tried again.
-    pub fn retried_connect(&self) {
-        self.retries_connect.inc();
-    }
-
-    /// An exchange broke, and the request is tried again.
-    pub fn retried_broken(&self) {
-        self.retries_broken.inc();
     }
 
     /// The budget did not allow a retry.

@@ -1,24 +1,26 @@
 //! Contract headers: they choose regions, beat pins, and are refused where nobody meets them.
 
 use serde_json::{Value, json};
-use tidegate_harness::Fault;
+use tidegate_harness::{FakeRegion, Fault, wait_until};
 
 use super::check;
-use crate::setting::{PolicyText, Setting, in_short};
+use crate::setting::{PolicyText, SOON, Setting, in_short};
 
 /// `middle` has another index, `far` another schema, both another release, `far` another model.
 fn versions() -> Setting {
-    let setting = Setting::three(&PolicyText {
+    let policy = PolicyText {
         more: "releases: { aliases: { canary: r-far } }\nfailback: { after: 1ms, hysteresis: 1ms }"
             .to_owned(),
         ..PolicyText::default()
-    });
-    let [_near, middle, far] = setting.regions.as_slice() else { unreachable!("three regions") };
+    };
+    let regions = ["near", "middle", "far"].map(FakeRegion::start);
+    let [_near, middle, far] = &regions;
     middle.set_key("release_id", "r-middle");
     middle.set_key("index_hash", "blue");
     far.set_key("release_id", "r-far");
     far.set_key("model_tag", "m-far");
     far.set_key("schema_rev", 13);
+    let setting = Setting::in_front_of(regions.into(), &policy);
     setting.until_verdict("middle", "mismatched");
     setting.until_verdict("far", "mismatched");
     setting
@@ -91,7 +93,7 @@ fn what_nobody_has_is_refused_with_the_difference_of_every_region() {
     );
     setting.regions[2].remove_key("model_tag");
     setting.regions[1].set_key("model_tag", json!(["a"]));
-    tidegate_harness::wait_until(crate::setting::SOON, "it was asked again", || {
+    wait_until(SOON, "it was asked again", || {
         let reply = setting.get("/", &[("X-Model-Tag", "m")]);
         let differences = reply.json()["differences"].clone();
         reply.status == 409
@@ -117,17 +119,20 @@ fn what_only_a_region_that_is_down_has_is_unavailable_and_may_come_back() {
     assert!(found.iter().all(|it| it["region"] != "middle"), "middle has it: {found:?}");
     setting.regions[1].clear_fault();
     setting.until_verdict("middle", "mismatched");
-    check(&setting, "/", &[("X-Index-Hash", "blue")], "middle nearest");
+    let reply = setting.get("/", &[("X-Index-Hash", "blue")]);
+    assert_eq!(reply.header("x-region"), Some("middle"));
 }
 
 #[test]
 fn a_demand_holds_on_a_route_that_only_requires_an_answer() {
-    let setting = Setting::three(&PolicyText {
+    let policy = PolicyText {
         routes: "  - { name: any, require: answer }".to_owned(),
         ..PolicyText::default()
-    });
-    setting.regions[1].set_key("index_hash", "blue");
-    setting.regions[1].set_key("schema_rev", "sc-1");
+    };
+    let regions = ["near", "middle"].map(FakeRegion::start);
+    regions[1].set_key("index_hash", "blue");
+    regions[1].set_key("schema_rev", "sc-1");
+    let setting = Setting::in_front_of(regions.into(), &policy);
     setting.until_verdict("middle", "mismatched");
     // The schema differs too, and this route does not mind.
     check(&setting, "/", &[("X-Index-Hash", "blue")], "middle nearest");

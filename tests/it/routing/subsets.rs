@@ -86,7 +86,7 @@ fn a_region_whose_endpoints_disagree_is_mixed_and_passed_over() {
     let series = "tidegate_region_verdict{region=\"near\",verdict=\"mixed\"}";
     assert!((setting.metric(series) - 1.0).abs() < f64::EPSILON);
     setting.regions[0].set_key("index_hash", "blue");
-    setting.until_verdict("near", "green");
+    setting.until_serving("near");
     check(&setting, "/", &[], "near nearest");
     assert_eq!(served(&setting, &[]), ["near-a", "near-b"]);
 }
@@ -121,6 +121,6 @@ fn a_region_may_ask_for_a_share_of_green_endpoints() {
     setting.until_verdict("near", "mismatched");
     check(&setting, "/", &[], "middle nearest");
     setting.regions[1].restore_contract();
-    setting.until_verdict("near", "green");
+    setting.until_serving("near");
     check(&setting, "/", &[], "near nearest");
 }

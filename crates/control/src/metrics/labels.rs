@@ -36,6 +36,14 @@ pub(crate) struct Answer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Retry {
+    pub(crate) region: Name,
+    pub(crate) release_id: Name,
+    pub(crate) revision: Name,
+    pub(crate) cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfRegion {
     pub(crate) region: Name,
 }

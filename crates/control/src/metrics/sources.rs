@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tidegate_core::id::Name;
 
 use super::histogram::Histogram;
-use super::labels::{Answer, Source};
+use super::labels::{Answer, Retry, Source};
 
 /// Most releases and revisions of one region that have series of their own.
 pub const SOURCES_PER_REGION_MAX: usize = 64;
@@ -21,10 +21,31 @@ const OTHER: &str = "other";
 /// The classes of status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Why a request left an endpoint for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryCause {
+    /// No connection could be made.
+    Connect,
+    /// The exchange broke before the first byte of an answer.
+    Broken,
+}
+
+impl RetryCause {
+    const ALL: [Self; 2] = [Self::Connect, Self::Broken];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// What one release and revision of a region answered.
 #[derive(Debug, Default)]
 pub struct EndpointMetrics {
     answers: [Counter; CLASSES.len()],
+    retries: [Counter; RetryCause::ALL.len()],
     duration: Histogram,
     first_byte: Histogram,
 }
@@ -37,6 +58,15 @@ impl EndpointMetrics {
             counter.inc();
         }
         self.duration.observe(total);
+    }
+
+    /// A request left this source, and is tried elsewhere.
+    pub fn retried(&self, cause: RetryCause) {
+        let [connect, broken] = &self.retries;
+        match cause {
+            RetryCause::Connect => connect.inc(),
+            RetryCause::Broken => broken.inc(),
+        };
     }
 
     /// The head of an answer came this long after the request was sent.
@@ -56,6 +86,7 @@ pub(crate) struct Sources {
 #[derive(Clone, Debug, Default)]
 struct Families {
     requests: Family<Answer, Counter>,
+    retries: Family<Retry, Counter>,
     durations: Family<Source, Histogram>,
     first_bytes: Family<Source, Histogram>,
 }
@@ -68,7 +99,9 @@ struct Known {
 
 impl Sources {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let Families { requests, durations, first_bytes } = self.families.clone();
+        let Families { requests, retries, durations, first_bytes } = self.families.clone();
+        let help = "Requests that left a region's endpoint to be tried elsewhere, by cause";
+        registry.register("tidegate_retries", help, retries);
         let help = "Requests that a region answered, by class of status code";
         registry.register("tidegate_requests", help, requests);
         let help = "Time from the head of a request to the end of its answer";
@@ -126,14 +159,19 @@ impl Sources {
 impl Families {
     fn of(&self, source: &Source) -> EndpointMetrics {
         let answers = CLASSES.map(|code| self.requests.get_or_create_owned(&answer(source, code)));
+        let retries =
+            RetryCause::ALL.map(|it| self.retries.get_or_create_owned(&retry(source, it)));
         let duration = self.durations.get_or_create_owned(source);
         let first_byte = self.first_bytes.get_or_create_owned(source);
-        EndpointMetrics { answers, duration, first_byte }
+        EndpointMetrics { answers, retries, duration, first_byte }
     }
 
     fn forget(&self, source: &Source) {
         for code in CLASSES {
             self.requests.remove(&answer(source, code));
+        }
+        for cause in RetryCause::ALL {
+            self.retries.remove(&retry(source, cause));
         }
         self.durations.remove(source);
         self.first_bytes.remove(source);
@@ -143,6 +181,11 @@ impl Families {
 fn answer(source: &Source, code: &'static str) -> Answer {
     let Source { region, release_id, revision } = source.clone();
     Answer { region, release_id, revision, code }
+}
+
+fn retry(source: &Source, cause: RetryCause) -> Retry {
+    let Source { region, release_id, revision } = source.clone();
+    Retry { region, release_id, revision, cause: cause.word() }
 }
 
 #[cfg(test)]

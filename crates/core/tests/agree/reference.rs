@@ -1,0 +1,200 @@
+//! Routing once more, written in the most obvious way: lists that are filtered and sorted.
+
+use tidegate_core::ask::Ask;
+use tidegate_core::contract::{Found, Report, Value};
+use tidegate_core::id::{KeyId, RegionId};
+use tidegate_core::policy::{PinRule, Require, Route, Strategy};
+use tidegate_core::route::{Choice, PinOutcome, Reason, Refusal};
+use tidegate_core::snapshot::{Endpoint, Region, Snapshot, Verdict};
+
+type Place<'a> = (RegionId, &'a Region);
+
+/// What `route` should say.
+pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusal> {
+    let route = snapshot.policy.routes.get(ask.route).ok_or(Refusal::NoRegion)?;
+    let keep = |from: &[Place<'_>], test: &dyn Fn(&Place<'_>) -> bool| -> Vec<RegionId> {
+        from.iter().filter(|it| test(it)).map(|(id, _)| *id).collect()
+    };
+    let find = |ids: &[RegionId]| -> Vec<Place<'_>> {
+        snapshot.iter().filter(|(id, _)| ids.contains(id)).collect()
+    };
+    let all: Vec<Place<'_>> = snapshot.iter().collect();
+    let inside = find(&keep(&all, &|(id, _)| route.residency.contains(*id)));
+    let matching = find(&keep(&inside, &|(_, it)| matches(snapshot, route, ask, it)));
+    if matching.is_empty() {
+        let outside = find(&keep(&all, &|(id, _)| !route.residency.contains(*id)));
+        let is_elsewhere = outside.iter().any(|(_, it)| matches(snapshot, route, ask, it));
+        return Err(refusal(ask, &inside, is_elsewhere));
+    }
+    let untried = find(&keep(&matching, &|(id, _)| !ask.tried.contains(*id)));
+    if untried.is_empty() {
+        return Err(Refusal::Unreachable);
+    }
+    let pin = match pin(snapshot, route, ask, &untried) {
+        Some((PinOutcome::Honoured, Some(place))) => {
+            let (_, assigned) = released(snapshot, route, ask, vec![place]);
+            let (reason, pin) = (Reason::Pin, PinOutcome::Honoured);
+            return Ok(Choice { region: place.0, reason, pin, assigned });
+        }
+        Some((outcome, _)) => outcome,
+        None => return Err(Refusal::PinUnavailable),
+    };
+    let (mut candidates, assigned) = released(snapshot, route, ask, untried);
+    candidates.sort_by_key(|place| standing(snapshot, route, place));
+    let first = candidates.first().map(|(id, _)| *id);
+    let roomy = candidates.iter().find(|(id, _)| !ask.full.contains(*id));
+    let (region, chosen) = roomy.copied().ok_or(Refusal::Full)?;
+    let reason = if chosen.held.is_some() {
+        Reason::LastResort
+    } else if Some(region) == first {
+        Reason::Nearest
+    } else {
+        Reason::Spill
+    };
+    Ok(Choice { region, reason, pin, assigned })
+}
+
+/// Whether a region may answer, by its verdict or by one of its endpoints.
+fn matches(snapshot: &Snapshot, route: &Route, ask: &Ask<'_>, region: &Region) -> bool {
+    let probing = &snapshot.policy.probing;
+    let mixed_is_fine = probing.mixed_allowed || probing.shadow || route.require == Require::Answer;
+    if region.drained || matches!(region.verdict, Verdict::Unknown | Verdict::Dark) {
+        return false;
+    }
+    if !demands(ask).is_empty() || ask.demand.release.is_some() {
+        let settled = |key: KeyId| demands(ask).iter().any(|(demanded, _)| *demanded == key);
+        let is_agreed = (0..32).map(KeyId).all(|it| !region.disputed.contains(it) || settled(it));
+        return (mixed_is_fine || is_agreed)
+            && region.endpoints.iter().any(|it| serves(route, ask, it, None));
+    }
+    match (route.require, region.verdict) {
+        (Require::Answer, _) | (_, Verdict::Green | Verdict::Degraded) => true,
+        (Require::Contract, Verdict::Mixed) => mixed_is_fine,
+        (Require::Contract, _) => false,
+    }
+}
+
+/// Whether an endpoint may serve the ask.
+fn serves(route: &Route, ask: &Ask<'_>, endpoint: &Endpoint, release: Option<&str>) -> bool {
+    let demands = demands(ask);
+    let is_alone = demands.is_empty() && ask.demand.release.is_none();
+    let runs = |name: &str| {
+        let report = endpoint.report.as_ref();
+        report.and_then(|it| it.release_id.as_deref()) == Some(name)
+    };
+    let fits = match endpoint.verdict {
+        Verdict::Unknown | Verdict::Dark => false,
+        Verdict::Green | Verdict::Degraded => true,
+        Verdict::Mixed | Verdict::Mismatched => {
+            let demanded = |key: KeyId| demands.iter().any(|(it, _)| *it == key);
+            let vetoes = (0..32).map(KeyId).filter(|it| endpoint.vetoes.contains(*it));
+            route.require == Require::Answer || (!is_alone && vetoes.into_iter().all(demanded))
+        }
+    };
+    fits && release.is_none_or(runs)
+        && ask.demand.release.is_none_or(runs)
+        && demands.iter().all(|(key, text)| says(endpoint.report.as_deref(), *key, text))
+}
+
+/// The keys that a request demands, with the place that each has in every contract.
+fn demands<'a>(ask: &Ask<'a>) -> Vec<(KeyId, &'a str)> {
+    let demand = &ask.demand;
+    let all = [(0, demand.schema_rev), (1, demand.index_hash), (2, demand.model_tag)];
+    all.into_iter().filter_map(|(key, text)| Some((KeyId(key), text?))).collect()
+}
+
+fn says(report: Option<&Report>, key: KeyId, text: &str) -> bool {
+    match report.and_then(|it| it.found.get(key.index())) {
+        Some(Found::Value(Value::Text(value))) => **value == *text,
+        Some(Found::Value(Value::Integer(value))) => text == value.to_string(),
+        Some(Found::Value(Value::Flag(value))) => text == value.to_string(),
+        Some(Found::WrongType(_) | Found::Missing) | None => false,
+    }
+}
+
+/// Why nobody inside the residency may answer.
+fn refusal(ask: &Ask<'_>, inside: &[Place<'_>], is_elsewhere: bool) -> Refusal {
+    let demands = demands(ask);
+    if demands.is_empty() && ask.demand.release.is_none() {
+        return if is_elsewhere { Refusal::OutsideResidency } else { Refusal::NoRegion };
+    }
+    let endpoints: Vec<&Endpoint> = inside.iter().flat_map(|(_, it)| &it.endpoints).collect();
+    let runs = |endpoint: &Endpoint, name: &str| {
+        endpoint.report.as_ref().is_some_and(|it| it.release_id.as_deref() == Some(name))
+    };
+    let has_all = |endpoint: &&&Endpoint| {
+        ask.demand.release.is_none_or(|it| runs(endpoint, it))
+            && demands.iter().all(|(key, text)| says(endpoint.report.as_deref(), *key, text))
+    };
+    if endpoints.iter().find(has_all).is_some() {
+        return Refusal::DemandedIsDown;
+    }
+    match ask.demand.release {
+        Some(name) if !endpoints.iter().any(|it| runs(it, name)) => Refusal::UnknownRelease,
+        Some(_) | None => Refusal::Unmet,
+    }
+}
+
+/// What becomes of the pin, with its region when it is honoured; `None` refuses.
+fn pin<'a>(
+    snapshot: &Snapshot,
+    route: &Route,
+    ask: &Ask<'_>,
+    among: &[Place<'a>],
+) -> Option<(PinOutcome, Option<Place<'a>>)> {
+    let Some(pin) = ask.pin else { return Some((PinOutcome::Absent, None)) };
+    if route.pin == PinRule::Ignore {
+        return Some((PinOutcome::Absent, None));
+    }
+    if let Some(place) = among.iter().find(|(_, it)| *it.name == *pin.region) {
+        return Some((PinOutcome::Honoured, Some(*place)));
+    }
+    if pin.strict || route.pin == PinRule::Require {
+        return None;
+    }
+    let is_known = snapshot.policy.regions.iter().any(|it| *it.name == *pin.region);
+    Some((if is_known { PinOutcome::Unavailable } else { PinOutcome::Unknown }, None))
+}
+
+/// Those of the regions that run the release which the split assigns, if that leaves an answer.
+fn released<'a>(
+    snapshot: &Snapshot,
+    route: &Route,
+    ask: &Ask<'_>,
+    among: Vec<Place<'a>>,
+) -> (Vec<Place<'a>>, Option<usize>) {
+    let split = snapshot.policy.releases.split.iter().enumerate();
+    let tickets: Vec<(usize, &str)> = split
+        .flat_map(|(place, (name, weight))| (0..*weight).map(move |_| (place, &**name)))
+        .collect();
+    let total = u64::try_from(tickets.len()).unwrap_or(u64::MAX);
+    let drawn = ask.client_hash.checked_rem(total).and_then(|it| usize::try_from(it).ok());
+    let Some((place, name)) = drawn.and_then(|it| tickets.get(it).copied()) else {
+        return (among, None);
+    };
+    if ask.demand.release.is_some() {
+        return (among, None);
+    }
+    let runs = |(_, region): &&Place<'a>| {
+        let mut endpoints = region.endpoints.iter().filter(|it| !it.ejected);
+        endpoints.any(|it| serves(route, ask, it, Some(name)))
+    };
+    let running: Vec<Place<'a>> = among.iter().filter(runs).copied().collect();
+    let has_room = |places: &[Place<'_>]| places.iter().any(|(id, _)| !ask.full.contains(*id));
+    if running.is_empty() || (!has_room(&running) && has_room(&among)) {
+        return (among, None);
+    }
+    (running, Some(place))
+}
+
+/// What regions are sorted by: held ones last, then those that differ, then distance, then name.
+fn standing(snapshot: &Snapshot, route: &Route, (id, region): &Place<'_>) -> impl Ord + use<> {
+    let configured = snapshot.policy.regions.get(id.index()).map_or(u32::MAX, |it| it.distance);
+    let distance_us = match route.strategy {
+        Strategy::Measured => region.measured_us,
+        Strategy::Nearest => None,
+    };
+    let differs = !matches!(region.verdict, Verdict::Green | Verdict::Mixed);
+    let distance_us = distance_us.unwrap_or(u64::from(configured) * 1000);
+    (region.held.is_some(), differs, distance_us, region.name.to_string())
+}
