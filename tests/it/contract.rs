@@ -1,13 +1,16 @@
 //! What a region must report to be routable: keys, sources, weights, and answers that are none.
 #![expect(clippy::disallowed_methods, reason = "the promise is about real time")]
-#![expect(clippy::expect_used, reason = "a broken test should panic")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a broken test should panic")]
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tidegate_harness::{Balancer, FakeRegion, Fault, free_address, get, wait_until};
+use serde_json::Value;
+use tidegate_harness::{Fault, get, wait_until};
 
-use crate::setting::{PolicyText, SOON, Setting, TIDEGATE, in_short};
+use crate::setting::{PolicyText, SOON, Setting};
+
+mod answers;
+mod rules;
 
 fn expecting(expect: &str) -> PolicyText {
     PolicyText { expect: expect.to_owned(), ..PolicyText::default() }
@@ -88,18 +91,11 @@ mod alone {
         // The first gap began somewhere; the look itself comes every 10 ms.
         gaps.remove(0);
         let mean = gaps.iter().sum::<Duration>() / 12;
-        assert!((Duration::from_millis(150)..Duration::from_millis(300)).contains(&mean), "{gaps:?}");
+        assert!(
+            (Duration::from_millis(150)..Duration::from_millis(300)).contains(&mean),
+            "{gaps:?}"
+        );
         let spread = gaps.iter().max().expect("gaps").abs_diff(*gaps.iter().min().expect("gaps"));
         assert!(Duration::from_millis(8) < spread, "in step: {gaps:?}");
-    }
-}
-
-trait AbsDiff {
-    fn abs_diff(self, other: Self) -> Self;
-}
-
-impl AbsDiff for Duration {
-    fn abs_diff(self, other: Self) -> Self {
-        self.saturating_sub(other).max(other.saturating_sub(self))
     }
 }

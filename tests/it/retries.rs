@@ -1,11 +1,18 @@
 //! Retries: what was never sent goes elsewhere, what may have been executed never does.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a broken test should panic"
+)]
+#![expect(clippy::disallowed_methods, reason = "a test of deadlines looks at the clock")]
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use tidegate_harness::{Connection, FakeRegion, Fault, H2, Reply, Request};
 
-use crate::setting::Setting;
+use crate::setting::{SOON, Setting};
 use crate::traffic::{is_problem, pattern, still};
 
 mod limits;
@@ -55,8 +62,8 @@ fn a_refused_connection_goes_to_the_next_endpoint_and_then_to_the_next_region() 
         }
         assert!(attempts.contains(&most) && attempts.iter().all(|it| *it <= most), "{attempts:?}");
     }
-    assert!(setting.metric("tidegate_retries_total{cause=\"connect\"}") > 14.0);
-    assert!(setting.metric("tidegate_retries_total{cause=\"broken\"}") < 0.5);
+    assert!(setting.retries("connect") > 14.0);
+    assert!(setting.retries("broken") < 0.5);
 
     setting.regions[2].set_fault(Fault::Refuse);
     for method in ["GET", "POST"] {
@@ -72,18 +79,37 @@ fn a_refused_connection_goes_to_the_next_endpoint_and_then_to_the_next_region() 
 
 #[test]
 fn a_connection_that_closed_while_it_was_idle_costs_no_request() {
-    for protocol in ["protocol: http1", "protocol: h2c"] {
-        let mut policy = still("");
-        protocol.clone_into(&mut policy.region);
-        let setting = Setting::of(&["near"], &policy);
-        for turn in 0..5 {
-            for method in UNSAFE {
-                let id = format!("{turn}-{method}");
-                let reply = order(&setting, method, &id).send().unwrap();
-                assert_eq!(reply.status, 200, "{protocol} {id}: {}", reply.text());
-                assert_eq!(setting.effects(&id), (1, 1), "{protocol} {id}");
-                setting.regions[0].stop();
-                setting.regions[0].resume();
+    let setting = Setting::of(&["near"], &still(""));
+    for turn in 0..5 {
+        for method in UNSAFE {
+            let id = format!("{turn}-{method}");
+            let reply = order(&setting, method, &id).send().unwrap();
+            assert_eq!((reply.status, setting.effects(&id)), (200, (1, 1)), "{id} {reply:?}");
+            setting.regions[0].stop();
+            setting.regions[0].resume();
+        }
+    }
+}
+
+#[test]
+fn an_http2_connection_that_closed_costs_no_read_and_doubles_no_write() {
+    let mut policy = still("");
+    policy.region = "protocol: h2c".to_owned();
+    let setting = Setting::of(&["near", "far"], &policy);
+    for turn in 0..5 {
+        for method in UNSAFE.into_iter().chain(["GET"]) {
+            assert_eq!(setting.served_by(), "near");
+            setting.regions[0].stop();
+            setting.regions[0].resume();
+            let id = format!("{turn}-{method}");
+            let reply = order(&setting, method, &id).send().unwrap();
+            let (received, executed) = setting.effects(&id);
+            match reply.status {
+                200 => assert_eq!((received, executed), (1, 1), "{id}"),
+                // The end of a shared connection may be seen only when it is used, and then
+                // nobody knows what was received: a write is not sent again.
+                502 if method != "GET" => assert!(received <= 1, "{id}: {received}"),
+                _ => panic!("{id}: {reply:?}"),
             }
         }
     }
@@ -172,8 +198,6 @@ fn a_client_over_http2_is_told_the_same() {
     setting.regions.iter().for_each(|it| it.set_fault(Fault::Refuse));
     let reply = client.send(&order(&setting, "DELETE", "h2-nobody")).unwrap();
     is_problem(&reply, 503, "region_unreachable");
-    let head = client.send(&order(&setting, "HEAD", "h2-head")).unwrap();
-    assert_eq!((head.status, head.body.len()), (503, 0));
     assert!(!client.is_closed(), "a problem of one request is none of its connection");
 }
 
@@ -225,35 +249,43 @@ fn until_broken(
     }
 }
 
+/// A write is answered when its deadline has passed; a read is answered elsewhere.
+fn slow_region(protocol: &str) {
+    let mut policy = still("timeouts: { first_byte: 1s }");
+    protocol.clone_into(&mut policy.region);
+    let setting = Setting::of(&["near", "far"], &policy);
+    setting.regions[0].set_fault(Fault::SlowFirstByte(Duration::from_mins(1)));
+    let began = Instant::now();
+    let reply = order(&setting, "POST", "slow-post").send().unwrap();
+    is_problem(&reply, 504, "endpoint_timeout");
+    let title = reply.json()["title"].clone();
+    assert!(title.as_str().unwrap().contains("may have been executed"), "{title}");
+    assert_eq!(setting.effects("slow-post"), (1, 1));
+    let line = setting.line_of("slow-post");
+    assert_eq!((&line["attempts"], &line["end"]), (&1.into(), &"timed_out".into()), "{line}");
+
+    let reply = order(&setting, "GET", "slow-get").send().unwrap();
+    assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
+    assert_eq!(setting.line_of("slow-get")["attempts"], 2);
+    let took = began.elapsed();
+    assert!(Duration::from_secs(2) <= took && took < Duration::from_secs(20), "{took:?}");
+
+    setting.regions[1].set_fault(Fault::HangRequests);
+    let reply = order(&setting, "GET", "slow-all").send().unwrap();
+    // They were reached and did not answer, which is not the same as out of reach.
+    is_problem(&reply, 504, "endpoint_timeout");
+    let line = setting.line_of("slow-all");
+    assert_eq!((&line["attempts"], &line["region"]), (&2.into(), &"far".into()), "{line}");
+}
+
 #[test]
-fn a_slow_region_costs_a_read_its_first_byte_deadline_and_a_write_its_answer() {
-    for protocol in ["protocol: http1", "protocol: h2c"] {
-        let mut policy = still("timeouts: { first_byte: 400ms }");
-        protocol.clone_into(&mut policy.region);
-        let setting = Setting::of(&["near", "far"], &policy);
-        let near = &setting.regions[0];
-        near.set_fault(Fault::SlowFirstByte(Duration::from_secs(60)));
-        let began = Instant::now();
-        let reply = order(&setting, "POST", "slow-post").send().unwrap();
-        is_problem(&reply, 504, "endpoint_timeout");
-        let title = reply.json()["title"].clone();
-        assert!(title.as_str().unwrap().contains("may have been executed"), "{title}");
-        assert_eq!(setting.effects("slow-post"), (1, 1));
-        let line = setting.line_of("slow-post");
-        assert_eq!((&line["attempts"], &line["end"]), (&1.into(), &"timed_out".into()), "{line}");
+fn a_slow_region_costs_a_read_a_moment_and_a_write_its_answer() {
+    slow_region("protocol: http1");
+}
 
-        let reply = order(&setting, "GET", "slow-get").send().unwrap();
-        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")));
-        assert_eq!(setting.line_of("slow-get")["attempts"], 2);
-        let took = began.elapsed();
-        assert!(Duration::from_millis(800) <= took && took < Duration::from_secs(15), "{took:?}");
-
-        setting.regions[1].set_fault(Fault::HangRequests);
-        let reply = order(&setting, "GET", "slow-all").send().unwrap();
-        let told: (u16, Option<String>) =
-            (reply.status, reply.json()["code"].as_str().map(Into::into));
-        println!("{protocol} {told:?}");
-    }
+#[test]
+fn a_slow_region_costs_no_more_over_http2() {
+    slow_region("protocol: h2c");
 }
 
 /// A reply to a request on a connection that is used again and again.
@@ -279,18 +311,28 @@ fn a_connection_of_a_client_survives_the_retries_of_its_requests() {
 }
 
 #[test]
-fn probe_temp() {
+fn an_answer_of_our_own_says_that_its_connection_ends() {
+    let setting = Setting::of(&["near"], &still(""));
+    for (fault, status) in [(Fault::Refuse, 503), (Fault::DieAfterExecuting, 502)] {
+        setting.regions[0].set_fault(fault);
+        let mut connection = Connection::open(&setting.url("/")).unwrap();
+        let reply = connection.send(&order(&setting, "POST", "last")).unwrap();
+        assert_eq!((reply.status, reply.header("connection")), (status, Some("close")));
+        connection.set_timeout(SOON).unwrap();
+        assert_eq!(connection.read_to_end().unwrap(), b"", "it ends as it said");
+    }
+}
+
+#[test]
+fn a_head_gets_the_head_of_a_problem() {
     let setting = Setting::of(&["near"], &still(""));
     setting.regions[0].set_fault(Fault::Refuse);
-    let mut c = Connection::open(&setting.url("/")).unwrap();
-    let r = c.send(&order(&setting, "GET", "a")).unwrap();
-    println!("{:?}", r.headers);
-    std::thread::sleep(Duration::from_millis(300));
-    println!("closed {:?}", c.is_closed());
-    setting.regions[0].set_fault(Fault::DieAfterExecuting);
-    let mut c = Connection::open(&setting.url("/")).unwrap();
-    let r = c.send(&order(&setting, "POST", "b")).unwrap();
-    println!("{:?}", r.headers);
-    std::thread::sleep(Duration::from_millis(300));
-    println!("closed {:?}", c.is_closed());
+    let one = order(&setting, "HEAD", "http1").send().unwrap();
+    // What is not ended is reset, so a HEAD over HTTP/2 once ended in an error.
+    let two = H2::open(&setting.url("/")).unwrap().send(&order(&setting, "HEAD", "h2")).unwrap();
+    for reply in [one, two] {
+        assert_eq!((reply.status, reply.body.len()), (503, 0), "{reply:?}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+        assert_ne!(reply.header("content-length"), Some("0"), "it tells what a GET would get");
+    }
 }

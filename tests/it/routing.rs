@@ -1,5 +1,5 @@
 //! Where requests go: distance, pins, residency, capacity, routes.
-#![expect(clippy::expect_used, reason = "a broken test should panic")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a broken test should panic")]
 
 use std::time::Duration;
 

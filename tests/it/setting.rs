@@ -1,5 +1,5 @@
 //! The setting of most tests: regions, a policy in front of them, and the real balancer.
-#![expect(clippy::expect_used, reason = "a broken test should panic")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a broken test should panic")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -205,13 +205,13 @@ impl Setting {
 
 /// An answer in short: `far pin` for region and reason, or `409 contract_unmet`.
 pub(crate) fn in_short(reply: &Reply) -> String {
-    match (reply.header("x-region"), reply.header("x-region-reason")) {
-        (Some(region), Some(reason)) => format!("{region} {reason}"),
-        _ => {
-            let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-            format!("{} {}", reply.status, body["code"].as_str().unwrap_or("-"))
-        }
+    if let (Some(region), Some(reason)) =
+        (reply.header("x-region"), reply.header("x-region-reason"))
+    {
+        return format!("{region} {reason}");
     }
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    format!("{} {}", reply.status, body["code"].as_str().unwrap_or("-"))
 }
 
 /// What a run of the program came to.

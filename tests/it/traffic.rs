@@ -1,5 +1,5 @@
 //! What the tests of traffic share: a policy that holds still, a request's line, and problems.
-#![expect(clippy::expect_used, reason = "a broken test should panic")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a broken test should panic")]
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -44,6 +44,15 @@ impl Setting {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+
+    /// How often requests left an endpoint for this cause.
+    pub(crate) fn retries(&self, cause: &str) -> f64 {
+        let text = self.balancer.ask_admin("/metrics").expect("an answer").text();
+        let cause = format!("cause=\"{cause}\"");
+        let lines = text.lines().filter(|it| it.starts_with("tidegate_retries_total{"));
+        let lines = lines.filter(|it| it.contains(&cause));
+        lines.filter_map(|it| it.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// How often all regions together received, and carried out, requests with this id.

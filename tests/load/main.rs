@@ -132,13 +132,18 @@ fn rows(servers: &[Server], turns: Vec<Vec<Turn>>) -> io::Result<Vec<Row>> {
     servers.iter().zip(turns).map(row).collect()
 }
 
-/// tidegate beside everybody, and the bare proxy too: it shows how far tidegate could go.
+/// tidegate beside everybody, then like beside like: without logs, and how far Pingora itself goes.
 fn compare(rows: &[Row]) {
-    for name in ["tidegate", "bare"] {
-        let Some(ours) = rows.iter().find(|row| row.name == name) else { continue };
-        let others = ["bare", "nginx", "nginx-no-log", "haproxy", "haproxy-no-log"];
-        let others: Vec<&Row> =
-            rows.iter().filter(|row| row.name != name && others.contains(&row.name)).collect();
-        report::ratios(ours, &others);
+    let pairs: [(&str, &[&str]); 3] = [
+        ("tidegate", &["bare", "nginx", "haproxy", "nginx-no-log", "haproxy-no-log"]),
+        ("tidegate-no-log", &["bare", "nginx-no-log", "haproxy-no-log"]),
+        ("bare", &["nginx-no-log", "haproxy-no-log"]),
+    ];
+    let find = |name: &str| rows.iter().find(|row| row.name == name);
+    for (ours, others) in pairs {
+        let others: Vec<&Row> = others.iter().filter_map(|name| find(name)).collect();
+        if let Some(ours) = find(ours) {
+            report::ratios(ours, &others);
+        }
     }
 }

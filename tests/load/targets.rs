@@ -53,7 +53,11 @@ impl Starter<'_> {
         origin: SocketAddr,
     ) -> io::Result<(Vec<Server>, Vec<&'static str>)> {
         let mut missing = Vec::new();
-        let mut proxies = vec![self.bare(origin)?, self.tidegate(origin)?];
+        let mut proxies = vec![
+            self.bare(origin)?,
+            self.tidegate("tidegate", true, origin)?,
+            self.tidegate("tidegate-no-log", false, origin)?,
+        ];
         match machine::find("nginx") {
             Some(nginx) => {
                 proxies.push(self.nginx_proxy(&nginx, "nginx", true, origin)?);
@@ -78,8 +82,8 @@ impl Starter<'_> {
         self.start("bare", command, address)
     }
 
-    /// The real binary with its full policy. Its access log is on, like in production.
-    fn tidegate(&self, origin: SocketAddr) -> io::Result<Server> {
+    /// The real binary with its full policy. Its access log goes to standard output, so to a file.
+    fn tidegate(&self, name: &'static str, logs: bool, origin: SocketAddr) -> io::Result<Server> {
         let address = free_address()?;
         let admin = free_address()?;
         let policy = format!(
@@ -88,6 +92,7 @@ site: {REGION}
 listeners: [ {{ bind: \"{address}\" }} ]
 admin: {{ http: \"{admin}\" }}
 threads: 1
+access_log: {logs}
 regions: {{ {REGION}: {{ distance: 0, endpoints: [\"{origin}\"] }} }}
 contract:
   probe: {{ path: /contract, interval: 1s, timeout: 1s }}
@@ -95,10 +100,10 @@ contract:
 routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
 "
         );
-        let policy = self.scratch.write("tidegate.yaml", &policy)?;
+        let policy = self.scratch.write(&format!("{name}.yaml"), &policy)?;
         let mut command = pinned(self.cores.proxy, Path::new(env!("CARGO_BIN_EXE_tidegate")));
         command.args(["run", "--policy"]).arg(policy);
-        self.start("tidegate", command, address)
+        self.start(name, command, address)
     }
 
     fn nginx_proxy(

@@ -39,7 +39,11 @@ impl Value {
     pub fn is_written(&self, text: &str) -> bool {
         match self {
             Self::Text(value) => &**value == text,
-            Self::Integer(value) => text.parse() == Ok(*value),
+            // Other spellings of the number, `007` or `+7`, are other tokens.
+            Self::Integer(value) => {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                text.parse() == Ok(*value) && (text == "0" || !digits.starts_with(['0', '+']))
+            }
             Self::Flag(value) => text == if *value { "true" } else { "false" },
         }
     }
@@ -401,7 +405,13 @@ mod tests {
     #[test]
     fn a_header_names_a_value_by_how_it_is_written() {
         assert!(Value::Integer(12).is_written("12"));
+        assert!(Value::Integer(-12).is_written("-12") && Value::Integer(0).is_written("0"));
         assert!(!Value::Integer(12).is_written("twelve"));
+        for other in ["012", "+12", " 12", "12.0", "-012"] {
+            assert!(!Value::Integer(12).is_written(other), "{other}");
+            assert!(!Value::Integer(-12).is_written(other), "{other}");
+        }
+        assert!(!Value::Integer(0).is_written("-0") && !Value::Integer(0).is_written("+0"));
         assert!(Value::Flag(false).is_written("false"));
         assert!(!Value::from("a1").is_written("A1"));
     }

@@ -3,30 +3,43 @@
 //! A request hands its line over and goes on. When the thread cannot keep up, lines are lost and
 //! counted; traffic never waits for a log.
 
+use std::fmt;
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
-use serde::Serialize;
 use tidegate_core::Moment;
+use tidegate_core::id::Generation;
+
+use json::Object;
+
+mod json;
 
 /// Lines that may wait to be written.
-pub const WAITING_LINES_MAX: usize = 8192;
+pub const WAITING_LINES_MAX: usize = 16 * 1024;
+/// Time from one batch of lines to the next; also how late a line may be.
+const BATCH_EVERY: Duration = Duration::from_millis(10);
+/// Longest time that the end of the process waits for the log.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+/// Room for a usual line, in bytes.
+const LINE_BYTES_USUAL: usize = 640;
 /// Bytes of one field that are kept.
 const FIELD_BYTES_MAX: usize = 2048;
 
 /// One request, as it is logged at its end. No body, no cookie, no key, and no query.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// When the request came in (RFC 3339, UTC).
-    pub time: String,
-    /// Always `access`.
-    pub target: &'static str,
+    /// When the request came in.
+    pub time: Moment,
     /// The request's name, as `X-Request-Id` has it.
     pub id: &'a str,
-    /// The snapshot that decided, and the place of the decision in this process.
-    pub decision: String,
+    /// The snapshot that decided.
+    pub generation: Generation,
+    /// The place of the request in this process.
+    pub sequence: u64,
     /// The client's address.
-    pub client: Option<String>,
+    pub client: Option<IpAddr>,
     /// The request's method.
     pub method: &'a str,
     /// The request's host.
@@ -54,7 +67,7 @@ pub struct Line<'a> {
     /// What became of the pin.
     pub pin: Option<&'static str>,
     /// The endpoint that answered.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<SocketAddr>,
     /// The release that it reports.
     pub release_id: Option<&'a str>,
     /// The revision that it reports.
@@ -65,23 +78,51 @@ pub struct Line<'a> {
     pub bytes_in: usize,
     /// Bytes of the answer's body.
     pub bytes_out: usize,
-    /// Time to the first byte of the answer.
+    /// Time to the first byte of the answer, in milliseconds.
     pub first_byte_ms: Option<u64>,
-    /// Time in all.
+    /// Time in all, in milliseconds.
     pub total_ms: u64,
 }
 
 impl Line<'_> {
-    fn bytes(&self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(768);
-        serde_json::to_writer(&mut bytes, self).ok()?;
-        bytes.push(b'\n');
-        Some(bytes)
+    /// The line as JSON; what is not known is left out.
+    fn bytes(&self) -> Vec<u8> {
+        let mut object = Object::with_capacity(LINE_BYTES_USUAL);
+        object.shown("time", &Rfc3339(self.time));
+        object.word("target", "access");
+        object.text("id", self.id);
+        let Self { generation, sequence, .. } = self;
+        object.shown("decision", &format_args!("{generation}-{sequence}"));
+        object.shown_if("client", self.client.as_ref());
+        object.text("method", self.method);
+        object.text("host", cut(self.host));
+        object.text("path", cut(self.path));
+        object.word("protocol", self.protocol);
+        object.word("kind", self.kind);
+        object.text_if("route", self.route);
+        object.word_if("intent", self.intent);
+        object.number("status", self.status.into());
+        object.word_if("code", self.code);
+        object.word("end", self.end);
+        object.text_if("region", self.region);
+        object.word_if("reason", self.reason);
+        object.word_if("pin", self.pin);
+        object.shown_if("endpoint", self.endpoint.as_ref());
+        object.text_if("release_id", self.release_id);
+        object.text_if("revision", self.revision);
+        object.number("attempts", self.attempts.into());
+        object.size("bytes_in", self.bytes_in);
+        object.size("bytes_out", self.bytes_out);
+        if let Some(first_byte_ms) = self.first_byte_ms {
+            object.number("first_byte_ms", first_byte_ms);
+        }
+        object.number("total_ms", self.total_ms);
+        object.finish()
     }
 }
 
 /// A field cut to what is kept of it, at a character's end.
-pub fn cut(field: &str) -> &str {
+fn cut(field: &str) -> &str {
     let mut end = field.len().min(FIELD_BYTES_MAX);
     while !field.is_char_boundary(end) {
         end -= 1;
@@ -91,7 +132,16 @@ pub fn cut(field: &str) -> &str {
 
 /// Where lines go.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Option<SyncSender<Vec<u8>>>);
+pub struct AccessLog(Option<SyncSender<Message>>);
+
+/// What the writing thread is told.
+#[derive(Debug)]
+enum Message {
+    /// One line.
+    Line(Vec<u8>),
+    /// Say when everything before this is written.
+    Flush(SyncSender<()>),
+}
 
 impl AccessLog {
     /// A log that keeps nothing.
@@ -117,29 +167,60 @@ impl AccessLog {
 
     /// Hands a line over; answers whether it was taken.
     pub fn log(&self, line: &Line<'_>) -> bool {
-        let Some(sender) = &self.0 else { return true };
-        line.bytes().is_some_and(|bytes| sender.try_send(bytes).is_ok())
+        self.0.as_ref().is_none_or(|it| it.try_send(Message::Line(line.bytes())).is_ok())
+    }
+
+    /// Waits until every line that was handed over is written, but not for ever.
+    pub fn flush(&self) {
+        let Some(sender) = &self.0 else { return };
+        let (done, written) = sync_channel(1);
+        // Whoever reads the log may have stopped reading; the process ends all the same.
+        if sender.send(Message::Flush(done)).is_ok()
+            && written.recv_timeout(FLUSH_TIME_MAX).is_err()
+        {
+            tracing::warn!("the last access lines are lost");
+        }
     }
 }
 
-/// Writes lines as they come, many at once when many wait.
-fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
-    while let Ok(mut batch) = lines.recv() {
-        lines.try_iter().take(WAITING_LINES_MAX).for_each(|line| batch.extend_from_slice(&line));
+/// Writes lines in batches: a thread that woke for each line would cost more than the line.
+fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
+    let mut batch = Vec::new();
+    let mut flushed: Vec<SyncSender<()>> = Vec::new();
+    while let Ok(first) = messages.recv() {
+        if let Message::Line(_) = first {
+            std::thread::sleep(BATCH_EVERY);
+        }
+        for message in std::iter::once(first).chain(messages.try_iter().take(WAITING_LINES_MAX)) {
+            match message {
+                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Flush(done) => flushed.push(done),
+            }
+        }
         // A log whose reader is gone must not end the balancer; its lines are lost like any other.
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
             tracing::debug!("access log cannot be written");
+        }
+        batch.clear();
+        for done in flushed.drain(..) {
+            // Who waits may have given up.
+            done.try_send(()).ok();
         }
     }
 }
 
 /// A moment as RFC 3339 has it, in UTC with milliseconds.
-pub fn rfc3339(moment: Moment) -> String {
-    let (days, of_day) = (moment.0 / 86_400_000, moment.0 % 86_400_000);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub Moment);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, of_day) = (self.0.0 / 86_400_000, self.0.0 % 86_400_000);
+        let (year, month, day) = civil(days);
+        let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+        let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
 }
 
 /// Year, month and day of a day since the Unix epoch, counted in eras of 400 years from March on.
@@ -160,9 +241,10 @@ mod tests {
 
     #[test]
     fn moments_read_as_dates() {
-        assert_eq!(rfc3339(Moment(0)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(Moment(951_826_154_123)), "2000-02-29T12:09:14.123Z");
-        assert_eq!(rfc3339(Moment(4_102_444_799_999)), "2099-12-31T23:59:59.999Z");
+        let date = |ms| Rfc3339(Moment(ms)).to_string();
+        assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(date(951_826_154_123), "2000-02-29T12:09:14.123Z");
+        assert_eq!(date(4_102_444_799_999), "2099-12-31T23:59:59.999Z");
     }
 
     #[test]

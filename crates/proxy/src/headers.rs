@@ -1,10 +1,16 @@
 //! Header names and what we put on requests and answers as they pass.
+//!
+//! Pingora keeps the letter case of every name beside its header map, and pays for it at each
+//! insertion. Names mean the same in any case, so we let it go, as other balancers do: a header is
+//! taken apart, changed as a plain map, and put together again.
 
 use std::net::IpAddr;
 
-use http::header::{HeaderName, HeaderValue, VIA};
+use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
+use http::uri::Authority;
+use http::{Request, Response, Version, request, response};
+use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::{OrErr, Result};
 
 /// A wish for a region.
 pub const REGION_PIN: HeaderName = HeaderName::from_static("x-region-pin");
@@ -32,7 +38,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// What only we may say to an endpoint; a client that says it is not heard.
-const OURS: [HeaderName; 10] = [
+static OURS: [HeaderName; 10] = [
     REGION,
     REGION_REASON,
     HeaderName::from_static("x-fence-key"),
@@ -47,6 +53,8 @@ const OURS: [HeaderName; 10] = [
 
 /// Longest request id that is taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Headers that we add to a request.
+const ADDED_MAX: usize = 6;
 
 const VIA_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
 const VIA_20: HeaderValue = HeaderValue::from_static("2.0 tidegate");
@@ -72,52 +80,75 @@ pub struct Client {
     pub trusted: bool,
 }
 
-/// Puts on a request what its endpoint must know.
+/// Puts on a request what every endpoint must know, and takes off what its client may not say.
 ///
 /// # Errors
-/// When a value cannot stand in a header, which none of ours can cause.
-pub fn stamp_request(
-    request: &mut RequestHeader,
-    client: Client,
-    region: &HeaderValue,
-    id: &HeaderValue,
-) -> Result<()> {
-    if !client.trusted {
-        for name in &OURS {
-            // Most requests carry none of these, and looking is cheaper than removing.
-            if request.headers.contains_key(name) {
-                request.remove_header(name);
+/// When the request's target cannot be put back, which none that arrived can cause.
+pub fn receive(request: &mut RequestHeader, client: Client, id: &HeaderValue) -> Result<()> {
+    edit_request(request, |parts| {
+        let headers = &mut parts.headers;
+        if !client.trusted && headers.keys().any(|it| OURS.contains(it)) {
+            for name in &OURS {
+                headers.remove(name);
             }
         }
-    }
-    forward(request, client)?;
-    request.insert_header(REGION, region.clone())?;
-    request.insert_header(REQUEST_ID, id.clone())?;
-    let via = if request.version == http::Version::HTTP_2 { VIA_20 } else { VIA_11 };
-    request.append_header(VIA, via)?;
-    Ok(())
+        headers.reserve(ADDED_MAX);
+        if let Some(peer) = client.peer {
+            forward(headers, peer);
+        }
+        if !headers.contains_key(&FORWARDED_HOST)
+            && let Some(host) = host(headers, parts.uri.authority())
+        {
+            headers.insert(FORWARDED_HOST, host);
+        }
+        headers.insert(REQUEST_ID, id.clone());
+        headers.append(VIA, if parts.version == Version::HTTP_2 { VIA_20 } else { VIA_11 });
+    })
 }
 
-fn forward(request: &mut RequestHeader, client: Client) -> Result<()> {
-    if let Some(peer) = client.peer {
-        let chain = request.headers.get(&FORWARDED_FOR).and_then(|it| it.to_str().ok());
-        let chain = match chain {
-            Some(before) => format!("{before}, {peer}"),
-            None => peer.to_string(),
-        };
-        let chain = HeaderValue::try_from(chain);
-        let chain = chain.or_err(pingora::ErrorType::InvalidHTTPHeader, "write X-Forwarded-For")?;
-        request.insert_header(FORWARDED_FOR, chain)?;
+/// Tells an endpoint for which region it is asked.
+///
+/// # Errors
+/// As for [`receive`].
+pub fn send(request: &mut RequestHeader, region: &HeaderValue) -> Result<()> {
+    edit_request(request, |parts| drop(parts.headers.insert(REGION, region.clone())))
+}
+
+fn forward(headers: &mut HeaderMap, peer: IpAddr) {
+    let before = headers.get(&FORWARDED_FOR).and_then(|it| it.to_str().ok());
+    let chain = match before {
+        Some(before) => format!("{before}, {peer}"),
+        None => peer.to_string(),
+    };
+    // An address is always a value, and so is one behind a value that arrived.
+    if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
+        headers.insert(FORWARDED_FOR, chain);
     }
-    if !request.headers.contains_key(&FORWARDED_PROTO) {
-        request.insert_header(FORWARDED_PROTO, HTTP)?;
+    if !headers.contains_key(&FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HTTP);
     }
-    if !request.headers.contains_key(&FORWARDED_HOST)
-        && let Some(host) = request.headers.get(http::header::HOST).cloned()
-    {
-        request.insert_header(FORWARDED_HOST, host)?;
+}
+
+/// The host that the client asked for: HTTP/2 has it in the target.
+fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Option<HeaderValue> {
+    match authority {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => headers.get(http::header::HOST).cloned(),
     }
-    Ok(())
+}
+
+fn edit_request(request: &mut RequestHeader, edit: impl FnOnce(&mut request::Parts)) -> Result<()> {
+    let target = request.uri.path_and_query().map(|it| it.as_str().as_bytes());
+    // A target of another form, `http://host/path`, does not survive being taken apart.
+    let odd_target = (target != Some(request.raw_path())).then(|| request.raw_path().to_owned());
+    let nothing = RequestHeader::from(Request::new(()).into_parts().0);
+    let mut parts = request::Parts::from(std::mem::replace(request, nothing));
+    edit(&mut parts);
+    *request = RequestHeader::from(parts);
+    match odd_target {
+        Some(target) => request.set_raw_path(&target),
+        None => Ok(()),
+    }
 }
 
 /// What a client is told about the region that answered.
@@ -136,14 +167,86 @@ pub struct Served<'a> {
 /// Puts on an answer where it came from; what the endpoint said under these names is replaced.
 ///
 /// # Errors
-/// When a value cannot stand in a header, which none of ours can cause.
-pub fn stamp_response(response: &mut ResponseHeader, served: Served<'_>) -> Result<()> {
-    response.insert_header(REGION, served.region.clone())?;
-    response.insert_header(REGION_REASON, HeaderValue::from_static(served.reason))?;
-    response.insert_header(REQUEST_ID, served.id.clone())?;
+/// When the answer's reason phrase cannot be put back, which none that arrived can cause.
+pub fn answer(response: &mut ResponseHeader, served: Served<'_>) -> Result<()> {
+    let usual = response.get_reason_phrase() == response.status.canonical_reason();
+    let odd_reason = response.get_reason_phrase().filter(|_| !usual).map(str::to_owned);
+    let nothing = ResponseHeader::from(Response::new(()).into_parts().0);
+    let mut parts = response::Parts::from(std::mem::replace(response, nothing));
+    let headers = &mut parts.headers;
+    headers.reserve(4);
+    headers.insert(REGION, served.region.clone());
+    headers.insert(REGION_REASON, HeaderValue::from_static(served.reason));
+    headers.insert(REQUEST_ID, served.id.clone());
     match served.release {
-        Some(release) => response.insert_header(RELEASE, release.clone())?,
-        None => drop(response.remove_header(&RELEASE)),
+        Some(release) => drop(headers.insert(RELEASE, release.clone())),
+        None => drop(headers.remove(&RELEASE)),
     }
-    Ok(())
+    *response = ResponseHeader::from(parts);
+    match odd_reason {
+        Some(reason) => response.set_reason_phrase(Some(&reason)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: Client =
+        Client { peer: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), trusted: false };
+    const ID: HeaderValue = HeaderValue::from_static("id");
+
+    fn request(target: &[u8], headers: &[(&'static str, &'static str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", target, None).unwrap();
+        for (name, value) in headers {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn a_client_does_not_speak_in_our_name() {
+        let mut request = request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Fence-Epoch", "9")]);
+        receive(&mut request, CLIENT, &ID).unwrap();
+        assert_eq!(request.headers["x-forwarded-for"], "127.0.0.1");
+        assert!(!request.headers.contains_key("x-fence-epoch"));
+        assert_eq!(request.headers["via"], "1.1 tidegate");
+    }
+
+    #[test]
+    fn a_trusted_peer_is_put_behind_the_client_that_it_names() {
+        let mut request =
+            request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https")]);
+        receive(&mut request, Client { trusted: true, ..CLIENT }, &ID).unwrap();
+        assert_eq!(request.headers["x-forwarded-for"], "6.6.6.6, 127.0.0.1");
+        assert_eq!(request.headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn targets_of_every_form_survive() {
+        for target in ["/", "/a?b=c", "/a%20b", "http://host/path?q", "*"] {
+            let mut request = request(target.as_bytes(), &[]);
+            receive(&mut request, CLIENT, &ID).unwrap();
+            send(&mut request, &HeaderValue::from_static("eu")).unwrap();
+            assert_eq!(request.raw_path(), target.as_bytes());
+        }
+        let mut request = request(b"/caf\xe9", &[]);
+        receive(&mut request, CLIENT, &ID).unwrap();
+        assert_eq!(request.raw_path(), b"/caf\xe9");
+    }
+
+    #[test]
+    fn an_answer_keeps_its_reason_phrase_and_loses_what_it_said_in_our_name() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.set_reason_phrase(Some("Splendid")).unwrap();
+        response.insert_header("x-region", "elsewhere").unwrap();
+        response.insert_header("x-release", "r0").unwrap();
+        let region = HeaderValue::from_static("eu");
+        let served = Served { region: &region, reason: "nearest", release: None, id: &ID };
+        answer(&mut response, served).unwrap();
+        assert_eq!(response.get_reason_phrase(), Some("Splendid"));
+        assert_eq!(response.headers["x-region"], "eu");
+        assert!(!response.headers.contains_key("x-release"));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -28,7 +28,7 @@ use crate::headers::{self, Client, Served};
 use crate::metrics::Metrics;
 use crate::peer::Carriage;
 
-use attempt::{may_try_again, next_peer, refused_on_the_way};
+use attempt::{has_another, may_try_again, next_peer, refused_on_the_way};
 
 mod attempt;
 mod log;
@@ -111,6 +111,11 @@ fn carriage(session: &Session) -> Carriage {
     }
 }
 
+/// Whether the answer proper is still to come: 100, 103 and the like, but not a change of protocol.
+fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// The address of the client: the peer, or whom a believed peer names.
 fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
     let peer = peer_of(session)?;
@@ -121,6 +126,16 @@ fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
     let chain = session.req_header().headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
     let mut named = chain.unwrap_or_default().rsplit(',').map_while(|it| it.trim().parse().ok());
     Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
+}
+
+/// Puts on the request what any endpoint must know; what depends on the attempt comes later.
+fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
+    let peer = peer_of(session);
+    let trusted = peer.is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
+    match &ctx.id {
+        Some(id) => headers::receive(session.req_header_mut(), Client { peer, trusted }, id),
+        None => Ok(()),
+    }
 }
 
 fn peer_of(session: &Session) -> Option<IpAddr> {
@@ -151,6 +166,7 @@ impl ProxyHttp for Proxy {
                     session.set_read_timeout(None);
                 }
                 ctx.stage = Stage::Routed(routed);
+                receive(session, ctx)?;
                 self.budget.deposit(&ctx.world.snapshot.policy.retries);
                 Ok(false)
             }
@@ -203,17 +219,13 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        let peer = peer_of(session);
-        let trusted = peer.is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
-        match (ctx.endpoint(), &ctx.id) {
-            (Some((region, _)), Some(id)) => {
-                headers::stamp_request(request, Client { peer, trusted }, &region.name, id)
-            }
-            (None, _) | (_, None) => Ok(()),
+        match ctx.endpoint() {
+            Some((region, _)) => headers::send(request, &region.name),
+            None => Ok(()),
         }
     }
 
@@ -223,8 +235,15 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status.as_u16() != 101 {
+        if is_interim(response) {
             return Ok(());
+        }
+        let is_upgrade = ctx.routed().is_some_and(|it| it.carriage == Carriage::Upgrade);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
+            // Passed on, it would leave two sides that disagree about what the next bytes mean.
+            let mut error = Error::explain(ErrorType::InvalidHTTPHeader, "101 without an upgrade");
+            error.as_up();
+            return Err(error);
         }
         let content_type = response.headers.get(http::header::CONTENT_TYPE);
         let is_events =
@@ -247,6 +266,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if is_interim(response) {
+            return Ok(());
+        }
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
@@ -261,7 +283,7 @@ impl ProxyHttp for Proxy {
             release: endpoint.release.as_ref(),
             id,
         };
-        headers::stamp_response(response, served)
+        headers::answer(response, served)
     }
 
     fn response_body_filter(
@@ -308,6 +330,8 @@ impl ProxyHttp for Proxy {
             && is_safe(session.req_header().method.as_str())
             && !session.as_ref().retry_buffer_truncated()
             && may_try_again(ctx)
+            // Without this the client would hear that nobody could be reached, not what happened.
+            && has_another(session, ctx)
             && self.has_budget(ctx);
         if retriable {
             if let Some((_, endpoint)) = ctx.endpoint() {

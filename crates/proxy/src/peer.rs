@@ -48,6 +48,9 @@ pub(crate) fn peer(
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(silence);
+    // An endpoint that stops reading in the middle of a body would otherwise never be given up:
+    // nobody listens for its answer while a piece of the body waits to be taken.
+    peer.options.write_timeout = Some(silence);
     peer.options.idle_timeout = Some(POOL_IDLE);
     peer.options.max_h2_streams = H2_STREAMS_MAX;
     peer.options.alpn = if h2 { ALPN::H2 } else { ALPN::H1 };

@@ -111,6 +111,8 @@ fn welcome(policy: &Policy, regions: &[Running]) -> String {
         .iter()
         .map(|it| format!("  {:<16} {}  (pid {})", it.name, it.address, it.child.id()));
     let listed = listed.collect::<Vec<_>>().join("\n");
+    // As it was called, so that the command can be copied.
+    let program = std::env::args().next().unwrap_or_else(|| "tidegate".to_owned());
     format!(
         "tidegate demonstration: three regions and a balancer on http://{door}\n\
          {listed}\n\n\
@@ -125,7 +127,7 @@ fn welcome(policy: &Policy, regions: &[Running]) -> String {
          curl -i http://{door}/v1/search\n\
          \x20  curl -X DELETE http://{near}/contract\n\n\
          4. Ask why a request goes where it goes:\n\
-         \x20  target/release/tidegate explain GET /v1/search -H 'X-Region-Pin: {far}' --admin {admin}\n\n\
+         \x20  {program} explain GET /v1/search -H 'X-Region-Pin: {far}' --admin {admin}\n\n\
          5. Watch a stream arrive word by word:\n\
          \x20  curl -N http://{door}/v1/chat -H 'Content-Type: application/json' -d '{{}}'\n\n\
          Killing a region's pid works, too. Stop with Ctrl-C.\n"

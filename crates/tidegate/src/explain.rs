@@ -1,6 +1,8 @@
 //! `tidegate explain`: the decision of one request with every reason, here or by a running balancer.
 
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use tidegate_control::clock;
 use tidegate_core::ask::Ask as CoreAsk;
 use tidegate_core::explain::{Explanation, explain as explain_core};
 use tidegate_core::id::{RegionId, RegionSet};
+use tidegate_core::policy::Policy;
 use tidegate_core::route::{Cause, Choice, PinOutcome, admits};
 use tidegate_core::snapshot::Snapshot;
 use tidegate_proxy::answer::Problem;
@@ -40,16 +43,7 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
     let question = question(asked)?;
     let answer = if let Some(path) = &asked.policy {
         let policy = Arc::new(tidegate_policy::load_file(path)?);
-        let state = match &asked.state {
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| Trouble::doing("read the state")(&error))?;
-                State::read(&text).map_err(|error| Trouble::doing("read the state")(&error))?
-            }
-            None => State::default(),
-        };
-        let world = state.snapshot(&policy, clock::now());
-        let (snapshot, full) = world.map_err(|error| Trouble::doing("state the world")(&error))?;
+        let (snapshot, full) = world(&policy, asked.state.as_deref())?;
         answer(&snapshot, full, &question)?
     } else {
         let body = json!(question).to_string();
@@ -61,6 +55,21 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
         Output::Text => text::of(&question, &answer),
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// The world that a file states under a policy, and the regions that are full in it.
+fn world(policy: &Arc<Policy>, stated: Option<&Path>) -> Result<(Snapshot, RegionSet), Trouble> {
+    let now = clock::now();
+    let Some(path) = stated else {
+        let all_green = State::default().snapshot(policy, now);
+        return all_green.map_err(|error| Trouble::doing("state the world")(&error));
+    };
+    let trouble = |error: &dyn Display| {
+        Trouble::Doing("read the state", format!("{}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| trouble(&error))?;
+    let state = State::read(&text).map_err(|error| trouble(&error))?;
+    state.snapshot(policy, now).map_err(|error| trouble(&error))
 }
 
 fn question(asked: &Ask) -> Result<Question, Trouble> {
@@ -117,7 +126,7 @@ pub(crate) fn answer(
 }
 
 fn request(question: &Question) -> Result<RequestHeader, Trouble> {
-    let bad = |error: &dyn std::fmt::Display| Trouble::Doing("read the request", error.to_string());
+    let bad = |error: &dyn Display| Trouble::Doing("read the request", error.to_string());
     let built = RequestHeader::build(question.method.as_str(), question.path.as_bytes(), None);
     let mut request = built.map_err(|error| bad(&error))?;
     for (name, value) in &question.headers {

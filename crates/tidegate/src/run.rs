@@ -1,6 +1,8 @@
 //! Assembly: from a policy file to a running server.
 
 use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
     let conf = configuration(&policy);
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    add_traffic(&mut server, &policy, Proxy::new(handle.clone(), door_metrics, access));
+    add_traffic(&mut server, &policy, Proxy::new(handle.clone(), door_metrics, access.clone()));
     let stop = Stop::new(handle.clone());
     add_admin(&mut server, &policy, (&handle, &metrics, &stop));
     server.add_service(background_service("controller", controller));
@@ -62,6 +64,7 @@ pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
         "tidegate starts"
     );
     server.run(RunArgs { shutdown_signal: Box::new(stop) });
+    access.flush();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,7 +79,27 @@ fn can_listen(policy: &Policy) -> Result<(), Trouble> {
         let tried = TcpListener::bind(address);
         drop(tried.map_err(|error| Trouble::Doing("listen", format!("{address}: {error}")))?);
     }
-    Ok(())
+    let socket = policy.admin.socket.as_deref();
+    let trouble =
+        |path: &Path, why: String| Trouble::Doing("listen", format!("{}: {why}", path.display()));
+    socket.map_or(Ok(()), |path| try_socket(path).map_err(|why| trouble(path, why)))
+}
+
+/// Tries the path of the admin socket: Pingora would replace whatever lies there, be it a file or
+/// the socket of a balancer that runs.
+fn try_socket(path: &Path) -> Result<(), String> {
+    if let Ok(metadata) = std::fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err("something lies there that is not a socket".to_owned());
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err("the socket is in use by a running balancer".to_owned());
+        }
+        // It was left behind by a process that is gone.
+        std::fs::remove_file(path).map_err(|error| error.to_string())?;
+    }
+    drop(UnixListener::bind(path).map_err(|error| error.to_string())?);
+    std::fs::remove_file(path).map_err(|error| error.to_string())
 }
 
 fn open_access_log(policy: &Policy) -> Result<AccessLog, Trouble> {

@@ -75,5 +75,5 @@ pub(crate) fn trouble(trouble: &Trouble, output: Output) {
 fn problems(report: &tidegate_policy::Report) -> serde_json::Value {
     let problem = |it: &tidegate_policy::Problem| json!({ "line": it.line, "column": it.column, "message": it.message, "help": it.help });
     let problems: Vec<_> = report.problems().iter().map(problem).collect();
-    json!({ "ok": false, "problems": problems })
+    json!({ "ok": false, "file": report.file(), "problems": problems })
 }

@@ -12,9 +12,14 @@ use serde_json::{Map, Value as Json, json};
 use tidegate_control::World;
 use tidegate_core::Moment;
 use tidegate_core::contract::{Accepts, Contract, Found, Report, Value, Weight};
+use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::{EndpointId, Generation, KeySet, RegionId, RegionSet};
 use tidegate_core::policy::{EndpointSource, Policy, RegionPolicy};
 use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+
+/// What a report may have at a key that is no value of a contract, besides an object.
+const WRONG_TYPES: [&str; 6] =
+    ["array", "null", "number", "oversized string", "repeated header", "header that is not UTF-8"];
 
 /// The world as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -42,7 +47,9 @@ struct RegionState {
     #[serde(skip_serializing_if = "Option::is_none")]
     measured_us: Option<u64>,
     disputed: Vec<String>,
-    endpoints: Vec<EndpointState>,
+    /// Its endpoints; as the policy lists them when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<EndpointState>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,8 +66,8 @@ struct EndpointState {
     #[serde(default = "full_share")]
     share: u32,
     /// What it reports, by contract key.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    report: Option<Map<String, Json>>,
+    #[serde(default)]
+    report: Reported,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     release_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -68,9 +75,37 @@ struct EndpointState {
     /// Where it differs from the contract; told, and not read back.
     #[serde(default)]
     mismatches: Vec<Json>,
-    /// Why its last probe failed; told, and not read back.
+    /// Why its last probe failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     failure: Option<String>,
+}
+
+/// What an endpoint reports.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Option<Map<String, Json>>", into = "Option<Map<String, Json>>")]
+enum Reported {
+    /// Nobody says, so it is what the policy wants.
+    #[default]
+    AsWanted,
+    /// It never reported anything: `null`.
+    Nothing,
+    /// This.
+    Keys(Map<String, Json>),
+}
+
+impl From<Option<Map<String, Json>>> for Reported {
+    fn from(report: Option<Map<String, Json>>) -> Self {
+        report.map_or(Self::Nothing, Self::Keys)
+    }
+}
+
+impl From<Reported> for Option<Map<String, Json>> {
+    fn from(report: Reported) -> Self {
+        match report {
+            Reported::AsWanted | Reported::Nothing => None,
+            Reported::Keys(keys) => Some(keys),
+        }
+    }
 }
 
 fn full_share() -> u32 {
@@ -92,6 +127,9 @@ pub(crate) enum Unusable {
     /// It uses a word that is no reason to hold a region back.
     #[error("`{0}` holds no region: recovering, waiting_for_operator, frozen or ejected")]
     Held(String),
+    /// It gives a reason for which no probe fails.
+    #[error("no probe fails because of `{0}`")]
+    Failure(String),
 }
 
 impl State {
@@ -109,11 +147,7 @@ impl State {
             open: world.region(id).map_or(0, |it| it.open.count()),
             measured_us: region.measured_us,
             disputed: key_names(region.disputed, &snapshot.policy.contract),
-            endpoints: region
-                .endpoints
-                .iter()
-                .map(|it| EndpointState::of(it, &snapshot.policy.contract))
-                .collect(),
+            endpoints: Some(endpoints(region, &snapshot.policy.contract)),
         };
         Self { generation: snapshot.generation.0, regions: snapshot.iter().map(region).collect() }
     }
@@ -151,22 +185,15 @@ impl RegionState {
         contract: &Contract,
         now: Moment,
     ) -> Result<Region, Unusable> {
-        let stated = self.endpoints.iter().map(|it| it.endpoint(contract, now));
-        let mut endpoints = stated.collect::<Result<Vec<_>, _>>()?;
-        if endpoints.is_empty() {
-            let listed = match &of_policy.endpoints {
-                EndpointSource::Listed(listed) => listed.iter().map(|it| it.address).collect(),
-                EndpointSource::File { .. } => vec![SocketAddr::from(([0, 0, 0, 0], 0))],
-            };
-            let green =
-                listed.into_iter().map(|it| EndpointState::green(it).endpoint(contract, now));
-            endpoints = green.collect::<Result<Vec<_>, _>>()?;
-        }
+        let as_listed = if self.endpoints.is_none() { listed(of_policy) } else { Vec::new() };
+        let stated = self.endpoints.as_ref().unwrap_or(&as_listed);
+        let endpoints = stated.iter().map(|it| it.endpoint(contract, now));
+        let mut endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
         let verdict = match &self.verdict {
             Some(word) => verdict_of(word)?,
             None => best(&endpoints),
         };
-        if self.endpoints.is_empty() {
+        if self.endpoints.is_none() {
             for endpoint in &mut endpoints {
                 endpoint.verdict = of_endpoint(verdict);
             }
@@ -200,7 +227,7 @@ impl EndpointState {
             since_ms: endpoint.since.0,
             ejected: endpoint.ejected,
             share: endpoint.share,
-            report: report.map(|report| reported(report, contract)),
+            report: report.map(|report| reported(report, contract)).into(),
             release_id: report.and_then(|it| it.release_id.as_deref()).map(str::to_owned),
             revision: report.and_then(|it| it.revision.as_deref()).map(str::to_owned),
             mismatches: endpoint.mismatches.iter().map(mismatch).collect(),
@@ -215,7 +242,7 @@ impl EndpointState {
             since_ms: 0,
             ejected: false,
             share: full_share(),
-            report: None,
+            report: Reported::AsWanted,
             release_id: None,
             revision: None,
             mismatches: Vec::new(),
@@ -223,10 +250,12 @@ impl EndpointState {
         }
     }
 
-    fn endpoint(&self, contract: &Contract, now: Moment) -> Result<Endpoint, Unusable> {
+    /// What it reports, unless it never reported anything.
+    fn report(&self, contract: &Contract) -> Option<Report> {
         let found = contract.keys.iter().map(|key| match &self.report {
-            Some(report) => report.get(&*key.name).map_or(Found::Missing, found_of),
-            None => match key.expect.as_ref().map(|it| &it.accepts) {
+            Reported::Keys(report) => report.get(&*key.name).map_or(Found::Missing, found_of),
+            Reported::Nothing => Found::Missing,
+            Reported::AsWanted => match key.expect.as_ref().map(|it| &it.accepts) {
                 Some(Accepts::Exactly(value) | Accepts::Either { new: value, .. }) => {
                     Found::Value(value.clone())
                 }
@@ -240,11 +269,17 @@ impl EndpointState {
             revision: self.revision.as_deref().map(Into::into),
             ..Report::default()
         };
-        let mismatches = contract.differences(&report, now);
+        (!matches!(self.report, Reported::Nothing)).then_some(report)
+    }
+
+    fn endpoint(&self, contract: &Contract, now: Moment) -> Result<Endpoint, Unusable> {
+        let report = self.report(contract);
+        let mismatches = report.as_ref().map_or_else(Vec::new, |it| contract.differences(it, now));
         let of_weight = |weight| mismatches.iter().filter(move |it| it.expected.weight == weight);
         let vetoes: KeySet = of_weight(Weight::Veto).map(|it| it.key).collect();
         let verdict = match &self.verdict {
             Some(word) => verdict_of(word)?,
+            None if report.is_none() => Verdict::Unknown,
             None if !vetoes.is_empty() => Verdict::Mismatched,
             None if of_weight(Weight::Degrade).next().is_some() => Verdict::Degraded,
             None => Verdict::Green,
@@ -256,11 +291,27 @@ impl EndpointState {
             verdict,
             since: Moment(self.since_ms),
             ejected: self.ejected,
-            report: Some(Arc::new(report)),
+            report: report.map(Arc::new),
             mismatches: mismatches.into(),
             vetoes,
-            failure: None,
+            failure: self.failure.as_deref().map(failure_of).transpose()?,
         })
+    }
+}
+
+fn endpoints(region: &Region, contract: &Contract) -> Vec<EndpointState> {
+    region.endpoints.iter().map(|it| EndpointState::of(it, contract)).collect()
+}
+
+/// The endpoints of a region of which only the region is stated.
+fn listed(region: &RegionPolicy) -> Vec<EndpointState> {
+    match &region.endpoints {
+        EndpointSource::Listed(listed) => {
+            listed.iter().map(|it| EndpointState::green(it.address)).collect()
+        }
+        EndpointSource::File { .. } => {
+            vec![EndpointState::green(SocketAddr::from(([0, 0, 0, 0], 0)))]
+        }
     }
 }
 
@@ -292,8 +343,29 @@ fn found_of(json: &Json) -> Found {
             .map_or(Found::WrongType("number"), |it| Found::Value(Value::Integer(it))),
         Json::Null => Found::WrongType("null"),
         Json::Array(_) => Found::WrongType("array"),
-        Json::Object(_) => Found::WrongType("object"),
+        Json::Object(it) => Found::WrongType(wrong_type_of(it.get("wrong_type"))),
     }
+}
+
+/// The kind of a value that was recorded as none; an object where nothing else is recorded.
+fn wrong_type_of(recorded: Option<&Json>) -> &'static str {
+    let word = recorded.and_then(Json::as_str);
+    WRONG_TYPES.into_iter().find(|it| word == Some(it)).unwrap_or("object")
+}
+
+/// The failure of a probe that a text tells.
+fn failure_of(text: &str) -> Result<ProbeFailure, Unusable> {
+    let status = text.strip_prefix("status ").and_then(|it| it.split(' ').next()?.parse().ok());
+    let all = [
+        ProbeFailure::Connect,
+        ProbeFailure::Timeout,
+        ProbeFailure::Broken,
+        ProbeFailure::TooLarge,
+        ProbeFailure::NotJson,
+        ProbeFailure::NotReady,
+    ];
+    let mut all = all.into_iter().chain(status.map(ProbeFailure::Status));
+    all.find(|it| it.to_string() == text).ok_or_else(|| Unusable::Failure(text.to_owned()))
 }
 
 /// A region whose endpoints are stated and whose verdict is not is as good as its best endpoint.

@@ -23,7 +23,7 @@ pub use client::h2::{H2, H2Stream, H2Upload, grpc_frame, grpc_messages};
 pub use client::message::{Reply, Request};
 pub use client::{get, websocket};
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
-pub use ports::{free_address, free_port};
+pub use ports::{free_address, free_port, free_ports};
 pub use process::Balancer;
 pub use region::FakeRegion;
 pub use region::effects::Effect;

@@ -47,6 +47,22 @@ pub fn free_address() -> SocketAddr {
     address
 }
 
+/// The first of so many loopback ports in a row that nobody uses, kept until this process ends.
+pub fn free_ports(count: u16) -> u16 {
+    static KEPT: Mutex<Vec<Reservation>> = Mutex::new(Vec::new());
+    let reserve = |port| Reservation::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    loop {
+        let first = reserve(0).expect("the loopback has a free port");
+        let from = first.address().port();
+        let rest = (1..count).map(|nth| from.checked_add(nth).and_then(|it| reserve(it).ok()));
+        // Somebody else's port may follow ours; then the next try begins elsewhere.
+        if let Some(rest) = rest.collect::<Option<Vec<_>>>() {
+            lock(&KEPT).extend(rest.into_iter().chain([first]));
+            return from;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +76,14 @@ mod tests {
             let listener = TcpListener::bind(address).unwrap();
             TcpStream::connect(address).unwrap();
             drop(listener);
+        }
+    }
+
+    #[test]
+    fn ports_in_a_row_are_free() {
+        let first = free_ports(4);
+        for nth in 0..4 {
+            drop(TcpListener::bind(("127.0.0.1", first + nth)).unwrap());
         }
     }
 }

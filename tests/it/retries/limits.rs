@@ -1,8 +1,9 @@
 //! Where retries end: attempts, the shared budget, deadlines, and what cannot be sent again.
+#![expect(clippy::disallowed_methods, reason = "a test of deadlines looks at the clock")]
 
 use std::time::{Duration, Instant};
 
-use tidegate_harness::{Fault, Request};
+use tidegate_harness::{Fault, H2, Request};
 
 use super::order;
 use crate::setting::Setting;
@@ -40,24 +41,23 @@ fn the_shared_budget_bounds_what_is_sent_twice_and_counts_what_it_denies() {
     let setting = Setting::of(&["near", "far"], &still(retries));
     setting.regions[0].set_fault(Fault::DieBeforeExecuting);
     let began = Instant::now();
-    let (mut retried, mut denied) = (0_u32, 0_u32);
+    let (mut again, mut denied) = (0_u32, 0_u32);
     for turn in 0..40 {
         let reply = order(&setting, "GET", &format!("turn-{turn}")).send().unwrap();
-        match reply.status {
-            200 => retried += 1,
-            _ => {
-                is_problem(&reply, 502, "endpoint_broken");
-                denied += 1;
-            }
+        if reply.status == 200 {
+            again += 1;
+        } else {
+            is_problem(&reply, 502, "endpoint_broken");
+            denied += 1;
         }
     }
     // What ten idle seconds saved, one for each second that began since, and no more.
     let most = 12 + u32::try_from(began.elapsed().as_secs()).unwrap();
-    assert!((1..=most).contains(&retried), "{retried} retries, {denied} denied");
+    assert!((1..=most).contains(&again), "{again} retries, {denied} denied");
     let counted = setting.metric("tidegate_retries_denied_total");
     assert!((counted - f64::from(denied)).abs() < 0.5, "{counted} of {denied}");
-    let counted = setting.metric("tidegate_retries_total{cause=\"broken\"}");
-    assert!((counted - f64::from(retried)).abs() < 0.5, "{counted} of {retried}");
+    let counted = setting.retries("broken");
+    assert!((counted - f64::from(again)).abs() < 0.5, "{counted} of {again}");
 
     setting.regions[0].set_fault(Fault::Refuse);
     for turn in 0..20 {
@@ -91,7 +91,7 @@ fn an_old_request_is_not_tried_again() {
 #[test]
 fn a_plain_answer_that_drips_is_cut_at_the_total_deadline() {
     for protocol in ["protocol: http1", "protocol: h2c"] {
-        let mut policy = still("timeouts: { total: 1s }");
+        let mut policy = still("timeouts: { total: 2s }");
         protocol.clone_into(&mut policy.region);
         let setting = Setting::of(&["near", "far"], &policy);
         setting.regions[0].set_fault(Fault::Drip(Duration::from_millis(50)));
@@ -109,7 +109,7 @@ fn a_plain_answer_that_drips_is_cut_at_the_total_deadline() {
         let took = began.elapsed();
         assert!(ended.is_err(), "a cut answer must not look whole: {} bytes", got.len());
         assert!(pattern(10_000).starts_with(&got) && got.len() > 3, "{} bytes", got.len());
-        assert!(Duration::from_millis(990) <= took && took < Duration::from_secs(10), "{took:?}");
+        assert!(Duration::from_millis(1990) <= took && took < Duration::from_secs(20), "{took:?}");
         let line = setting.line_of("drip");
         assert_eq!((&line["end"], &line["attempts"]), (&"timed_out".into(), &1.into()), "{line}");
     }
@@ -126,5 +126,23 @@ fn a_body_that_is_no_longer_kept_is_not_sent_again() {
         if status == 200 {
             assert_eq!(request.json()["body_bytes"], length);
         }
+    }
+}
+
+#[test]
+fn an_endpoint_that_stops_reading_is_not_waited_for_without_end() {
+    for protocol in ["protocol: http1", "protocol: h2c"] {
+        let mut policy = still("timeouts: { first_byte: 700ms }");
+        protocol.clone_into(&mut policy.region);
+        let setting = Setting::of(&["near", "far"], &policy);
+        setting.regions[0].set_fault(Fault::HangRequests);
+        // More than all buffers on the way can take. Over HTTP/2 the answer can be read although
+        // the body is not taken.
+        let request = order(&setting, "POST", "stuck").body(pattern(32 << 20));
+        let reply = H2::open(&setting.url("/")).unwrap().send(&request).unwrap();
+        is_problem(&reply, 504, "endpoint_timeout");
+        assert_eq!(setting.effects("stuck"), (1, 0));
+        let line = setting.line_of("stuck");
+        assert_eq!((&line["end"], &line["attempts"]), (&"timed_out".into(), &1.into()), "{line}");
     }
 }

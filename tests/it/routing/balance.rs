@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_harness::{FakeRegion, Fault, Request, wait_until};
+use tidegate_harness::{FakeRegion, Fault, wait_until};
 
 use crate::setting::{PolicyText, SOON, Setting};
 
@@ -60,15 +60,12 @@ fn turns_are_taken_by_weight() {
 #[test]
 fn an_endpoint_with_fewer_open_requests_is_preferred() {
     let setting = one_region(&[1, 1], &balance("least_requests"));
-    let hanging = Request::get(&setting.url("/")).header("x-fault", "hang-requests");
-    let asked = std::thread::spawn(move || hanging.timeout(SOON).send());
+    let hanging = super::hang(&setting, 1);
     wait_until(SOON, "one hangs", || setting.region("near")["open"] == 1);
     let busy = usize::from(setting.regions[1].requests() == 1);
     let idle = if busy == 0 { "e1" } else { "e0" };
     assert_eq!(shares(&setting, 10), counts([(idle, 10)]));
-    setting.regions[busy].close_connections();
-    // Whatever it came to, it came to an end.
-    drop(asked.join());
+    drop(hanging);
 }
 
 #[test]

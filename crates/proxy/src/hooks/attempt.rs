@@ -22,7 +22,6 @@ pub(super) fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer
     let Stage::Routed(mut routed) = std::mem::replace(&mut ctx.stage, Stage::New) else {
         return Error::e_explain(ErrorType::InternalError, "an attempt without a route");
     };
-    ctx.attempts += 1;
     match next_place(session, ctx, &mut routed) {
         Ok(place) => send_to(ctx, routed, place),
         Err(refusal) => {
@@ -81,6 +80,7 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
         open: OpenRequest::new(&of_world.open, &endpoint.traffic),
     };
     ctx.stage = Stage::Sent(routed, attempt);
+    ctx.attempts += 1;
     Ok(peer)
 }
 
@@ -88,6 +88,16 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
 pub(super) fn may_try_again(ctx: &Ctx) -> bool {
     let rules = &ctx.world.snapshot.policy.retries;
     ctx.attempts < rules.attempts_max && clock::elapsed_since(ctx.began) < rules.deadline
+}
+
+/// Whether somebody is left who could take the request if its present attempt failed.
+pub(super) fn has_another(session: &Session, ctx: &mut Ctx) -> bool {
+    let (Some(routed), Some(attempt)) = (ctx.routed(), ctx.attempt()) else { return false };
+    let (mut routed, failed) = (routed.clone(), (attempt.region, attempt.endpoint));
+    ctx.failed.push(failed);
+    let is_left = next_place(session, ctx, &mut routed).is_ok();
+    ctx.failed.pop();
+    is_left
 }
 
 /// The answer when the error is our own word that no region is left.

@@ -8,7 +8,7 @@ use tidegate_core::Moment;
 use tidegate_core::route::{Choice, PinOutcome, Reason};
 
 use super::Proxy;
-use crate::access::{Line, cut, rfc3339};
+use crate::access::Line;
 use crate::ask;
 use crate::ctx::{Ctx, End};
 use crate::peer::Carriage;
@@ -34,7 +34,9 @@ pub(super) fn end_of(error: &Error, before: End) -> End {
     match (before, error.esource(), error.etype()) {
         (End::TimedOut, ..) => End::TimedOut,
         (_, ErrorSource::Downstream, _) => End::ClientGone,
-        (_, _, ErrorType::ReadTimedout | ErrorType::ConnectTimedout) => End::TimedOut,
+        (_, _, ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout) => {
+            End::TimedOut
+        }
         (_, ErrorSource::Upstream, _) => End::EndpointBroken,
         (_, ErrorSource::Internal | ErrorSource::Unset, _) => before,
     }
@@ -82,14 +84,14 @@ impl Proxy {
         let report = place.and_then(|(_, endpoint)| endpoint.report.as_deref());
         let total_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
         let line = Line {
-            time: rfc3339(Moment(clock::now().0.saturating_sub(total_ms))),
-            target: "access",
+            time: Moment(clock::now().0.saturating_sub(total_ms)),
             id: ctx.id.as_ref().and_then(|it| it.to_str().ok()).unwrap_or("-"),
-            decision: format!("{}-{}", snapshot.generation, ctx.sequence),
-            client: ctx.client.map(|it| it.to_string()),
+            generation: snapshot.generation,
+            sequence: ctx.sequence,
+            client: ctx.client,
             method: request.method.as_str(),
-            host: cut(ask::host(request)),
-            path: cut(request.uri.path()),
+            host: ask::host(request),
+            path: request.uri.path(),
             protocol: protocol(request.version),
             kind: kind(ctx),
             route: ctx.route().map(|it| &*it.name),
@@ -100,7 +102,7 @@ impl Proxy {
             region: place.map(|(region, _)| &*region.name),
             reason: routed.map(|it| it.choice.reason.word()),
             pin: routed.map(|it| it.choice.pin.word()).filter(|it| *it != "absent"),
-            endpoint: attempt.map(|it| it.address.to_string()),
+            endpoint: attempt.map(|it| it.address),
             release_id: report.and_then(|it| it.release_id.as_deref()),
             revision: report.and_then(|it| it.revision.as_deref()),
             attempts: ctx.attempts,

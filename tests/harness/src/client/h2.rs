@@ -134,7 +134,8 @@ impl H2Upload {
     /// # Errors
     /// The stream or the connection ends early, or the head takes longer than the timeout.
     pub fn answer(&mut self) -> io::Result<H2Stream> {
-        let answer = within(self.timeout, async { (&mut self.answer).await.map_err(io::Error::other) });
+        let answer =
+            within(self.timeout, async { (&mut self.answer).await.map_err(io::Error::other) });
         let response = runtime().block_on(answer)?.map_err(io::Error::other)?;
         let (parts, body) = response.into_parts();
         let head = Reply {
