@@ -1,0 +1,267 @@
+//! What must hold of every single decision.
+
+use std::time::Duration;
+
+use tidegate_core::Moment;
+use tidegate_core::ask::Ask;
+use tidegate_core::explain::Explanation;
+use tidegate_core::id::RegionId;
+use tidegate_core::policy::{Require, Route, Strategy};
+use tidegate_core::route::{Choice, Reason, Refusal, admits};
+use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+
+use crate::oracle::Oracle;
+use crate::town::Town;
+
+/// One decision, and all that is known when it falls.
+pub(crate) struct Decision<'a> {
+    pub(crate) now: Moment,
+    pub(crate) ask: &'a Ask<'a>,
+    pub(crate) route: &'a Route,
+    pub(crate) outcome: Result<Choice, Refusal>,
+    pub(crate) explanation: &'a Explanation,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) oracle: &'a Oracle,
+    pub(crate) town: &'a Town,
+    /// How long after its end a match may still be believed in.
+    pub(crate) belief_max: Duration,
+    pub(crate) quiet: Quiet,
+}
+
+/// For how long nothing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Quiet {
+    No,
+    /// For so long that all trouble is forgotten.
+    Settled,
+    /// For so long that every measure has become what it measures.
+    Measured,
+}
+
+/// One thing that must hold; otherwise it says what does not.
+pub(crate) type Check = fn(&Decision<'_>) -> Result<(), String>;
+
+/// Everything that must hold.
+pub(crate) const CHECKS: [Check; 8] = [
+    explain_says_the_same,
+    the_choice_is_one_of_the_eligible,
+    a_drained_region_gets_nothing,
+    only_a_matching_region_answers,
+    only_matching_endpoints_serve,
+    a_held_region_is_the_last_resort,
+    nobody_is_refused_without_need,
+    in_quiet_times_the_nearest_answers,
+];
+
+impl<'a> Decision<'a> {
+    fn chosen(&self) -> Option<(Choice, &'a Region)> {
+        let choice = self.outcome.ok()?;
+        Some((choice, self.snapshot.region(choice.region)?))
+    }
+
+    /// Whether only the active contract says who may answer.
+    fn goes_by_contract(&self) -> bool {
+        self.ask.demand.is_empty() && self.route.require == Require::Contract
+    }
+
+    fn serves(&self, region: &Region) -> Result<bool, String> {
+        Ok(!self.oracle.drained.contains(&region.name)
+            && self.oracle.serves(self.now, self.snapshot, region)?)
+    }
+
+    /// The regions inside the residency that are fit to answer.
+    fn fit(&self) -> Result<Vec<(RegionId, &'a Region)>, String> {
+        let mut fit = Vec::new();
+        for (id, region) in self.snapshot.iter() {
+            if self.route.residency.contains(id) && self.serves(region)? {
+                fit.push((id, region));
+            }
+        }
+        Ok(fit)
+    }
+}
+
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+fn explain_says_the_same(decision: &Decision<'_>) -> Result<(), String> {
+    let (told, outcome) = (&decision.explanation.outcome, decision.outcome);
+    ensure(*told == outcome, || format!("route says {outcome:?} and explain says {told:?}"))
+}
+
+fn the_choice_is_one_of_the_eligible(decision: &Decision<'_>) -> Result<(), String> {
+    let Ok(choice) = decision.outcome else { return Ok(()) };
+    let Some((_, region)) = decision.chosen() else { return Err("nobody is chosen".to_owned()) };
+    let is_inside = decision.route.residency.contains(choice.region);
+    ensure(is_inside, || format!("{} is outside the residency", region.name))?;
+    let was_tried = decision.ask.tried.contains(choice.region);
+    ensure(!was_tried, || format!("{} was tried before", region.name))?;
+    let is_full = decision.ask.full.contains(choice.region) && choice.reason != Reason::Pin;
+    ensure(!is_full, || format!("{} has no room", region.name))
+}
+
+fn a_drained_region_gets_nothing(decision: &Decision<'_>) -> Result<(), String> {
+    let Some((_, region)) = decision.chosen() else { return Ok(()) };
+    let is_drained = decision.oracle.drained.contains(&region.name);
+    ensure(!is_drained, || format!("{} is drained and chosen", region.name))
+}
+
+fn only_a_matching_region_answers(decision: &Decision<'_>) -> Result<(), String> {
+    let Some((_, region)) = decision.chosen() else { return Ok(()) };
+    if !decision.goes_by_contract() {
+        return ensure(region.verdict.is_answering(), || {
+            format!("{} does not answer", region.name)
+        });
+    }
+    let serves = decision.oracle.serves(decision.now, decision.snapshot, region)?;
+    ensure(serves, || format!("{} does not match: {region:#?}", region.name))
+}
+
+fn only_matching_endpoints_serve(decision: &Decision<'_>) -> Result<(), String> {
+    let Some((choice, region)) = decision.chosen() else { return Ok(()) };
+    let split = &decision.snapshot.policy.releases.split;
+    let assigned = choice.assigned.and_then(|it| split.get(it)).map(|(name, _)| &**name);
+    let demand = &decision.ask.demand;
+    let serving = region.endpoints.iter().filter(|it| admits(decision.route, it, demand, assigned));
+    let serving: Vec<&Endpoint> = serving.collect();
+    ensure(!serving.is_empty(), || format!("{} has nobody to serve this", region.name))?;
+    for endpoint in serving {
+        serves_rightly(decision, endpoint, assigned)
+            .map_err(|why| format!("{} in {} {why}", endpoint.address, region.name))?;
+    }
+    Ok(())
+}
+
+fn serves_rightly(
+    decision: &Decision<'_>,
+    endpoint: &Endpoint,
+    assigned: Option<&str>,
+) -> Result<(), String> {
+    let Decision { now, ask, snapshot, .. } = *decision;
+    let policy = &snapshot.policy;
+    let told = decision.oracle.told(endpoint)?;
+    let demand = [ask.demand.schema_rev, ask.demand.index_hash, ask.demand.model_tag];
+    let demanded = || demand.iter().enumerate().filter_map(|(key, text)| Some((key, (*text)?)));
+    let meets = demanded().all(|(key, text)| told.says(policy, key, text));
+    ensure(meets, || format!("serves against the demand: {told:?}"))?;
+    for release in [ask.demand.release, assigned].into_iter().flatten() {
+        let runs = told.release.as_deref() == Some(release);
+        ensure(runs, || format!("serves {release} and runs {:?}", told.release))?;
+    }
+    if decision.route.require == Require::Answer {
+        return Ok(());
+    }
+    let is_covered = |veto: &usize| demanded().any(|(key, _)| key == *veto);
+    let is_exempt = !ask.demand.is_empty() && told.vetoes(policy, now).iter().all(is_covered);
+    ensure(told.is_routable || is_exempt, || format!("serves unproven: {told:?}"))?;
+    if !told.is_routable {
+        return Ok(());
+    }
+    let last_good = decision.town.look(endpoint.address).last_good;
+    let is_recent = last_good.is_some_and(|at| now.since(at) <= decision.belief_max);
+    ensure(is_recent, || format!("serves and was last good at {last_good:?}, and it is {now}"))
+}
+
+fn a_held_region_is_the_last_resort(decision: &Decision<'_>) -> Result<(), String> {
+    let Some((choice, region)) = decision.chosen() else { return Ok(()) };
+    let is_asked_for = choice.reason == Reason::Pin || choice.assigned.is_some();
+    if region.held.is_none() || is_asked_for || !decision.goes_by_contract() {
+        return Ok(());
+    }
+    let is_free = |(id, region): &&(RegionId, &Region)| {
+        let has_room = !decision.ask.full.contains(*id) && !decision.ask.tried.contains(*id);
+        region.held.is_none() && has_room
+    };
+    let fit = decision.fit()?;
+    let better = fit.iter().find(is_free).map(|(_, it)| it.name.clone());
+    ensure(better.is_none(), || format!("{} is held and {better:?} is not", region.name))
+}
+
+fn nobody_is_refused_without_need(decision: &Decision<'_>) -> Result<(), String> {
+    let Err(refusal) = decision.outcome else { return Ok(()) };
+    if !decision.goes_by_contract() {
+        return Ok(());
+    }
+    let mut fit = decision.fit()?;
+    let reason = match refusal {
+        Refusal::NoRegion | Refusal::OutsideResidency => "fit",
+        Refusal::Unreachable => {
+            fit.retain(|(id, _)| !decision.ask.tried.contains(*id));
+            "fit and was not tried"
+        }
+        Refusal::Full => {
+            let ask = decision.ask;
+            fit.retain(|(id, _)| !ask.tried.contains(*id) && !ask.full.contains(*id));
+            "fit and has room"
+        }
+        Refusal::PinUnavailable => {
+            let pinned = decision.ask.pin.and_then(|it| decision.snapshot.policy.region(it.region));
+            fit.retain(|(id, _)| Some(*id) == pinned && !decision.ask.tried.contains(*id));
+            "fit and pinned"
+        }
+        Refusal::Unmet | Refusal::UnknownRelease | Refusal::DemandedIsDown => {
+            return Err(format!("refused with {refusal:?} though nothing is demanded"));
+        }
+    };
+    let names: Vec<&str> = fit.iter().map(|(_, it)| &*it.name).collect();
+    ensure(names.is_empty(), || format!("refused with {refusal:?} though {names:?} is {reason}"))
+}
+
+fn in_quiet_times_the_nearest_answers(decision: &Decision<'_>) -> Result<(), String> {
+    if decision.quiet == Quiet::No {
+        return Ok(());
+    }
+    let policy = &decision.snapshot.policy;
+    let mut best = Vec::new();
+    for (id, region) in decision.snapshot.iter() {
+        if decision.oracle.drained.contains(&region.name) {
+            continue;
+        }
+        let is_manual = region.held == Some(Held::Manual);
+        ensure(region.held.is_none() || is_manual, || {
+            format!("{} is held in quiet times: {region:#?}", region.name)
+        })?;
+        ensure(region.verdict == Verdict::Green, || {
+            format!("{} is {} in quiet times: {region:#?}", region.name, region.verdict)
+        })?;
+        for endpoint in &region.endpoints {
+            let is_full = endpoint.share % 100 == 0 && endpoint.share > 0;
+            ensure(!endpoint.ejected && is_full, || format!("still in trouble: {endpoint:?}"))?;
+        }
+        if decision.route.residency.contains(id) {
+            let distance = policy.regions.get(id.index()).map_or(u32::MAX, |it| it.distance);
+            best.push((is_manual, distance, region.name.clone(), id));
+        }
+    }
+    best.sort();
+    let nearest = best.first().map(|(.., id)| *id);
+    let chosen = decision.outcome.ok().map(|it| it.region);
+    if decision.route.strategy == Strategy::Measured {
+        let fit = best.iter().map(|(is_manual, .., id)| (*is_manual, took(decision, *id)));
+        let quickest = fit.min().unwrap_or_default();
+        return is_about_the_quickest(decision, quickest);
+    }
+    ensure(chosen.is_some() == nearest.is_some(), || "quiet, and refused".to_owned())?;
+    ensure(chosen == nearest, || format!("{chosen:?} is chosen and not the nearest, {nearest:?}"))
+}
+
+/// How long answers of a region really take.
+fn took(decision: &Decision<'_>, id: RegionId) -> Duration {
+    let endpoints = decision.snapshot.region(id).map(|it| it.endpoints.iter());
+    let houses = endpoints.into_iter().flatten().map(|it| decision.town.look(it.address));
+    houses.map(|it| it.took).min().unwrap_or_default()
+}
+
+/// A measure may stray by its band before it counts, so the second of two near ones may answer.
+fn is_about_the_quickest(
+    decision: &Decision<'_>,
+    (is_manual, quickest): (bool, Duration),
+) -> Result<(), String> {
+    let Some((choice, region)) = decision.chosen() else { return Ok(()) };
+    let took = took(decision, choice.region);
+    let is_near = decision.quiet < Quiet::Measured || took * 2 <= quickest * 3;
+    ensure(region.held.is_some() == is_manual && is_near, || {
+        format!("{} takes {took:?} and the nearest {quickest:?}: {region:#?}", region.name)
+    })
+}
