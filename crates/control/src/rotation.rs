@@ -49,10 +49,13 @@ struct Seat {
 #[derive(Clone, Debug)]
 enum Way {
     Turns { table: Arc<[u16]>, cursor: Arc<AtomicUsize> },
-    Busier,
-    Slower,
+    Busier { draws: Draws },
+    Slower { draws: Draws },
     Hash { ring: Arc<Ring>, bound_percent: u16 },
 }
+
+/// How places are drawn: by a table of turns where shares differ, or else evenly.
+type Draws = Option<Arc<[u16]>>;
 
 impl Rotation {
     /// The rotation of a region's endpoints, whose counters come in the same order.
@@ -114,10 +117,14 @@ impl Rotation {
     fn choose(&self, request_hash: u64, admits: &impl Fn(usize) -> bool) -> Option<usize> {
         match &self.way {
             Way::Turns { table, cursor } => in_turn(table, cursor, admits),
-            Way::Busier => self.of_two(admits, |a, b| is_busier(a.load(), b.load())),
-            Way::Slower => {
+            Way::Busier { draws } => {
+                let (first, second) = self.draw_two(draws, admits)?;
+                self.better(first, second, |a, b| is_busier(a.load(), b.load()))
+            }
+            Way::Slower { draws } => {
                 let now = clock::now();
-                self.of_two(admits, |a, b| is_slower(a.load_at(now), b.load_at(now)))
+                let (first, second) = self.draw_two(draws, admits)?;
+                self.better(first, second, |a, b| is_slower(a.load_at(now), b.load_at(now)))
             }
             Way::Hash { ring, bound_percent } => {
                 self.by_hash(ring, *bound_percent, request_hash, admits)
@@ -125,22 +132,40 @@ impl Rotation {
         }
     }
 
-    /// The better of two that are drawn from all that may serve.
-    fn of_two(
+    /// Two places of endpoints that may serve, drawn by share; they may be the same.
+    fn draw_two(&self, draws: &Draws, admits: &impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let two = match draws {
+            Some(table) => Option::zip(drawn_from(table), drawn_from(table)),
+            None => two_of(self.seats.len(), fastrand::u64(..)),
+        };
+        match two {
+            Some((first, second)) if admits(first) && admits(second) => two,
+            // New dice: the old ones are known to show somebody who may not serve.
+            Some(_) | None => Option::zip(self.draw(admits), self.draw(admits)),
+        }
+    }
+
+    /// One place, drawn by share among the endpoints that may serve.
+    fn draw(&self, admits: &impl Fn(usize) -> bool) -> Option<usize> {
+        let (_, total) = self.totals(admits);
+        let mut left = fastrand::u64(..).checked_rem(total)?;
+        self.seats.iter().enumerate().filter(|(place, _)| admits(*place)).find_map(|(place, it)| {
+            match left.checked_sub(it.share.into()) {
+                Some(rest) => {
+                    left = rest;
+                    None
+                }
+                None => Some(place),
+            }
+        })
+    }
+
+    fn better(
         &self,
-        admits: &impl Fn(usize) -> bool,
+        first: usize,
+        second: usize,
         is_worse: impl Fn(&Seat, &Seat) -> bool,
     ) -> Option<usize> {
-        let count = self.seats.len();
-        let (first, second) = two_of(count, fastrand::u64(..))?;
-        let (first, second) = if admits(first) && admits(second) {
-            (first, second)
-        } else {
-            // New dice: the old ones are known to show somebody who may not serve.
-            let admitted = || (0..count).filter(|it| admits(*it));
-            let (first, second) = two_of(admitted().count(), fastrand::u64(..))?;
-            (admitted().nth(first)?, admitted().nth(second)?)
-        };
         let worse = first != second && is_worse(self.seats.get(first)?, self.seats.get(second)?);
         Some(if worse { second } else { first })
     }
@@ -207,16 +232,17 @@ impl Way {
     fn new(region: &Region, balance: &Balance, before: Option<&Rotation>) -> Self {
         match balance {
             Balance::RoundRobin => {
-                let shares: Vec<u32> = region.endpoints.iter().map(|it| it.share).collect();
                 // The cursor goes on where it was, or each new world would favour the first.
                 let cursor = match before.map(|it| &it.way) {
                     Some(Self::Turns { cursor, .. }) => Arc::clone(cursor),
-                    Some(Self::Busier | Self::Slower | Self::Hash { .. }) | None => Arc::default(),
+                    Some(Self::Busier { .. } | Self::Slower { .. } | Self::Hash { .. }) | None => {
+                        Arc::default()
+                    }
                 };
-                Self::Turns { table: turns(&shares).into(), cursor }
+                Self::Turns { table: turns(&shares_of(region)).into(), cursor }
             }
-            Balance::LeastRequests => Self::Busier,
-            Balance::PeakEwma => Self::Slower,
+            Balance::LeastRequests => Self::Busier { draws: draws_of(region) },
+            Balance::PeakEwma => Self::Slower { draws: draws_of(region) },
             Balance::Hash { bound_percent, .. } => {
                 let seats = ring::seats(region);
                 let ring = match before.map(|it| &it.way) {
@@ -227,6 +253,21 @@ impl Way {
             }
         }
     }
+}
+
+fn shares_of(region: &Region) -> Vec<u32> {
+    region.endpoints.iter().map(|it| it.share).collect()
+}
+
+fn draws_of(region: &Region) -> Draws {
+    let shares = shares_of(region);
+    let is_even = shares.iter().all(|it| shares.first() == Some(it));
+    (!is_even).then(|| turns(&shares).into())
+}
+
+fn drawn_from(table: &[u16]) -> Option<usize> {
+    let turn = fastrand::usize(..).checked_rem(table.len())?;
+    table.get(turn).map(|it| usize::from(*it))
 }
 
 /// The next turn of somebody who may serve.

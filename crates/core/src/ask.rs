@@ -44,21 +44,16 @@ pub struct Pin<'a> {
 impl<'a> Pin<'a> {
     /// Reads the value of `X-Region-Pin`: a region, and perhaps `; strict`.
     ///
-    /// # Errors
-    /// `None` for an empty name or for a parameter other than `strict`: a pin that is not
-    /// understood is no pin, and is counted as unknown by the caller.
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let (region, parameter) = match text.split_once(';') {
-            Some((region, parameter)) => (region, Some(parameter)),
-            None => (text, None),
-        };
-        let strict = match parameter.map(str::trim) {
-            None => false,
-            Some(word) if word.eq_ignore_ascii_case("strict") => true,
-            Some(_) => return None,
-        };
-        let region = region.trim();
-        (!region.is_empty()).then_some(Self { region, strict })
+    /// A text that is not understood is a pin to a region that nobody has, so that it is counted
+    /// as one rather than overlooked.
+    pub fn parse(text: &'a str) -> Self {
+        match text.split_once(';') {
+            None => Self { region: text.trim(), strict: false },
+            Some((region, word)) if word.trim().eq_ignore_ascii_case("strict") => {
+                Self { region: region.trim(), strict: true }
+            }
+            Some(_) => Self { region: text, strict: false },
+        }
     }
 }
 
@@ -129,11 +124,11 @@ mod tests {
 
     #[test]
     fn pins() {
-        let pin = |region, strict| Some(Pin { region, strict });
+        let pin = |region, strict| Pin { region, strict };
         assert_eq!(Pin::parse("eu-west-1"), pin("eu-west-1", false));
         assert_eq!(Pin::parse(" eu ;  STRICT "), pin("eu", true));
-        assert_eq!(Pin::parse("eu; maybe"), None);
-        assert_eq!(Pin::parse("  ; strict"), None);
-        assert_eq!(Pin::parse(""), None);
+        assert_eq!(Pin::parse("eu; maybe"), pin("eu; maybe", false));
+        assert_eq!(Pin::parse("; strict"), pin("", true));
+        assert_eq!(Pin::parse(""), pin("", false));
     }
 }

@@ -58,19 +58,19 @@ pub fn two_of(count: usize, random: u64) -> Option<(usize, usize)> {
     Some((usize::try_from(first).ok()?, usize::try_from(second).ok()?))
 }
 
-/// Whether the first load leaves less room than the second, counted in open requests per share.
+/// Whether the first of two drawn endpoints carries more for its share than the second.
+///
+/// Equals are not busier: the draw, which goes by share, has decided between them.
 pub fn is_busier(first: Load, second: Load) -> bool {
-    let per_share = |load: Load, other: Load| (load.open + 1).saturating_mul(other.share.into());
+    let per_share = |load: Load, other: Load| load.open.saturating_mul(other.share.into());
     per_share(first, second) > per_share(second, first)
 }
 
-/// Whether the first load promises a longer wait: open requests times recent peak, per share.
+/// Whether the first of two drawn endpoints promises a longer wait: open requests times recent
+/// peak.
 pub fn is_slower(first: Load, second: Load) -> bool {
-    let cost = |load: Load, other: Load| {
-        let waiting = u128::from(load.open + 1) * u128::from(load.peak_us.max(1));
-        waiting * u128::from(other.share)
-    };
-    cost(first, second) > cost(second, first)
+    let wait = |load: Load| (u128::from(load.open) + 1) * u128::from(load.peak_us.max(1));
+    wait(first) > wait(second)
 }
 
 /// Whether an endpoint may take one more under consistent hashing with a bound.
@@ -132,6 +132,7 @@ mod tests {
     fn room_counts_per_share() {
         assert!(is_busier(load(3, 0, 100), load(2, 0, 100)));
         assert!(!is_busier(load(3, 0, 200), load(2, 0, 100)));
+        assert!(!is_busier(load(0, 0, 100), load(0, 0, 300)));
         assert!(is_slower(load(0, 9_000, 100), load(1, 1_000, 100)));
         assert!(!is_slower(load(0, 1_000, 100), load(1, 1_000, 100)));
     }

@@ -43,7 +43,7 @@ pub fn route<'p>(policy: &'p Policy, request: &RequestHeader) -> Option<(usize, 
 
 /// Reads what a request on a route asks for.
 ///
-/// A pin that cannot be read, or comes from somebody who may not pin, is no pin.
+/// A pin that comes from somebody who may not pin is no pin.
 pub fn read<'r>(
     policy: &'r Policy,
     (place, route): (usize, &Route),
@@ -58,7 +58,7 @@ pub fn read<'r>(
         release: text(request, &headers::RELEASE).map(|it| policy.releases.resolve(it)),
     };
     let may_pin = policy.pins_from.is_empty() || client.is_some_and(|it| policy.may_pin(it));
-    let pin = text(request, &headers::REGION_PIN).filter(|_| may_pin).and_then(Pin::parse);
+    let pin = text(request, &headers::REGION_PIN).filter(|_| may_pin).map(Pin::parse);
     let client_hash = if policy.releases.split.is_empty() {
         0
     } else {

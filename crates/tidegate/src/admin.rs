@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use tidegate_control::Handle;
 use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
 use tidegate_core::board::Event;
+use tokio::net::TcpStream;
 
 use crate::explain::{Question, answer};
 use crate::state::State;
@@ -37,6 +38,8 @@ pub(crate) struct Admin {
     handle: Handle,
     metrics: Arc<Metrics>,
     stopping: Arc<AtomicBool>,
+    /// Whether the listeners were once seen to take connections.
+    listening: AtomicBool,
     rights: Rights,
 }
 
@@ -70,14 +73,15 @@ impl Admin {
         stopping: Arc<AtomicBool>,
         rights: Rights,
     ) -> Self {
-        Self { handle, metrics, stopping, rights }
+        let listening = AtomicBool::new(false);
+        Self { handle, metrics, stopping, listening, rights }
     }
 
     async fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         match (method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
-            ("GET" | "HEAD", ["readyz"]) => self.ready(),
+            ("GET" | "HEAD", ["readyz"]) => self.ready().await,
             ("GET" | "HEAD", ["metrics"]) => {
                 Answer { status: StatusCode::OK, kind: CONTENT_TYPE, body: self.metrics.encode() }
             }
@@ -95,15 +99,33 @@ impl Admin {
         }
     }
 
-    fn ready(&self) -> Answer {
+    async fn ready(&self) -> Answer {
         let unready = |why| Answer::text(StatusCode::SERVICE_UNAVAILABLE, why);
         if self.stopping.load(Ordering::Relaxed) {
             unready("stopping")
-        } else if self.handle.is_ready() {
-            Answer::text(StatusCode::OK, "ready")
-        } else {
+        } else if !self.handle.is_ready() {
             unready("no region has been judged yet")
+        } else if !self.is_listening().await {
+            unready("not listening yet")
+        } else {
+            Answer::text(StatusCode::OK, "ready")
         }
+    }
+
+    /// Whether every listener takes connections. Pingora starts them beside this address and does
+    /// not say when they are there, so they are tried, until they were there once.
+    async fn is_listening(&self) -> bool {
+        if self.listening.load(Ordering::Relaxed) {
+            return true;
+        }
+        let world = self.handle.world();
+        for listener in &world.snapshot.policy.listeners {
+            if TcpStream::connect(listener.bind).await.is_err() {
+                return false;
+            }
+        }
+        self.listening.store(true, Ordering::Relaxed);
+        true
     }
 
     fn explain(&self, body: &[u8]) -> Answer {

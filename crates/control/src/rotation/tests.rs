@@ -126,6 +126,16 @@ fn idle_equals_are_picked_about_equally() {
     }
 }
 
+/// Comparing idle endpoints by their shares would give the lighter one nothing at all.
+#[test]
+fn idle_endpoints_are_picked_by_their_shares() {
+    for balance in [Balance::LeastRequests, Balance::PeakEwma] {
+        let rotation = rotation(&region(&[300, 100]), &balance);
+        let picked = picks(&rotation, 40_000, |_| true);
+        assert!((29_000..31_000).contains(&picked[0]), "{balance:?}: {picked:?}");
+    }
+}
+
 #[test]
 fn fewest_requests_keeps_everybody_equally_busy() {
     let rotation = rotation(&region(&[100; 8]), &Balance::LeastRequests);

@@ -175,7 +175,7 @@ fn ask<'a>(words: &[&'a str], policy: &Policy) -> Ask<'a> {
     };
     for word in &words[1..] {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("pin", text) => ask.pin = Some(Pin::parse(text).expect("a pin")),
+            ("pin", text) => ask.pin = Some(Pin::parse(text)),
             ("index", it) => ask.demand.index_hash = Some(it),
             ("schema", it) => ask.demand.schema_rev = Some(it),
             ("model", it) => ask.demand.model_tag = Some(it),
