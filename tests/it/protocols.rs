@@ -10,7 +10,7 @@ use crate::traffic::{pattern, still};
 mod bodies;
 mod clients;
 mod malformed;
-mod scripted;
+pub(crate) mod scripted;
 
 /// What regions can speak.
 const PROTOCOLS: [&str; 2] = ["http1", "h2c"];

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_harness::{Connection, FakeRegion, Fault, H2, Reply, Request};
 
+use crate::protocols::scripted::stuck;
 use crate::setting::{SOON, Setting};
 use crate::traffic::{is_problem, pattern, still};
 
@@ -75,6 +76,32 @@ fn a_refused_connection_goes_to_the_next_endpoint_and_then_to_the_next_region() 
     }
     setting.regions[2].clear_fault();
     assert_eq!(setting.served_by(), "far", "a refusal is forgotten with its request");
+}
+
+#[test]
+fn a_connection_that_is_not_accepted_in_time_goes_elsewhere() {
+    let (near, fill) = stuck();
+    let far = FakeRegion::start("far");
+    let listed = format!(
+        "  near: {{ distance: 0, endpoints: [\"{near}\"] }}\n\
+         \x20 far: {{ distance: 80, endpoints: [\"{}\"] }}",
+        far.address()
+    );
+    let setting = Setting::listed(vec![far], &listed, &still("timeouts: { connect: 500ms }"));
+    setting.until_green();
+    let _kept = fill();
+    for method in UNSAFE.into_iter().chain(["GET"]) {
+        let began = Instant::now();
+        let reply = order(&setting, method, method).send().unwrap();
+        assert_eq!((reply.status, reply.header("x-region")), (200, Some("far")), "{method}");
+        let took = began.elapsed();
+        assert!(Duration::from_millis(500) <= took && took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(setting.effects(method), (1, 1));
+        assert_eq!(setting.line_of(method)["attempts"], 2, "{method}");
+    }
+    setting.regions[0].set_fault(Fault::Refuse);
+    let pinned = order(&setting, "GET", "pinned").header("X-Region-Pin", "near; strict");
+    is_problem(&pinned.send().unwrap(), 503, "pin_unavailable");
 }
 
 #[test]
@@ -335,4 +362,24 @@ fn a_head_gets_the_head_of_a_problem() {
         assert_eq!(reply.header("content-type"), Some("application/problem+json"));
         assert_ne!(reply.header("content-length"), Some("0"), "it tells what a GET would get");
     }
+}
+
+/// A connection that an endpoint closes just as it is used again is no failure of the endpoint, and
+/// where there is no other one it is asked once more.
+#[test]
+fn a_lone_endpoint_is_asked_again_after_a_connection_went_stale() {
+    let setting = Setting::of(&["alone"], &still("threads: 1"));
+    for turn in 0..3 {
+        let id = format!("stale-{turn}");
+        setting.regions[0].clear_fault();
+        assert_eq!(order(&setting, "GET", "warm").send().unwrap().status, 200);
+        setting.regions[0].set_fault(Fault::DieBeforeExecutingReused);
+        assert_eq!(order(&setting, "GET", &id).send().unwrap().status, 200, "{id}");
+        assert_eq!(setting.line_of(&id)["attempts"], 2, "{id}");
+    }
+    setting.regions[0].clear_fault();
+    assert_eq!(order(&setting, "GET", "warm").send().unwrap().status, 200);
+    setting.regions[0].set_fault(Fault::DieAfterExecutingReused);
+    is_problem(&order(&setting, "PUT", "put").send().unwrap(), 502, "endpoint_broken");
+    assert_eq!(setting.effects("put"), (1, 1));
 }

@@ -44,13 +44,15 @@ fn a_pin_is_a_wish_that_says_what_became_of_it() {
     check(&setting, "/", &[("X-Region-Pin", "far; strict")], "far pin");
     check(&setting, "/", &[("X-Region-Pin", "nowhere")], "near nearest; pin=unknown");
     check(&setting, "/", &[("X-Region-Pin", "FAR")], "near nearest; pin=unknown");
-    check(&setting, "/", &[("X-Region-Pin", "")], "near nearest");
+    // What is not understood is counted, not overlooked.
+    check(&setting, "/", &[("X-Region-Pin", "")], "near nearest; pin=unknown");
+    check(&setting, "/", &[("X-Region-Pin", "far; maybe")], "near nearest; pin=unknown");
     setting.regions[2].set_fault(Fault::Refuse);
     setting.until_verdict("far", "dark");
     check(&setting, "/", &[("X-Region-Pin", "far")], "near nearest; pin=unavailable");
     let count = |outcome| setting.metric(&format!("tidegate_pins_total{{outcome=\"{outcome}\"}}"));
     let counts = [count("honoured"), count("unknown"), count("unavailable")];
-    assert_eq!(counts.map(|it| it.to_string()), ["3", "2", "1"]);
+    assert_eq!(counts.map(|it| it.to_string()), ["3", "4", "1"]);
 }
 
 #[test]

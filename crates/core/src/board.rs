@@ -291,9 +291,7 @@ impl Board {
         }
         let health = &endpoint.health;
         self.changed |= before != (health.report.clone(), health.failure);
-        if health.is_vouched_for() {
-            endpoint.proven = Some(now);
-        }
+        endpoint.proven = health.is_vouched_for().then_some(now);
     }
 
     fn observed(&mut self, now: Moment, id: EndpointId, tally: Tally, effects: &mut Vec<Effect>) {

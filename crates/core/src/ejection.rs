@@ -73,8 +73,9 @@ impl Ejection {
 
     /// Lets the endpoint back in once its time is over and a probe has vouched for it.
     ///
-    /// `proven` is the moment of its last probe that found it routable; an endpoint whose contract
-    /// does not match stays out however long its time has been over. Answers whether it came back.
+    /// `proven` is the moment of its last probe, if that found it routable; an endpoint whose
+    /// contract does not match stays out however long its time has been over. Answers whether it
+    /// came back.
     pub fn settle(&mut self, now: Moment, proven: Option<Moment>) -> bool {
         let Some(out) = self.out else { return false };
         if now < out.until || proven.is_none_or(|at| at <= out.from) {

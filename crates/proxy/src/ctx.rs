@@ -30,9 +30,22 @@ pub struct Ctx {
     pub(crate) attempts: u32,
     /// Endpoints that were tried and failed.
     pub(crate) failed: Vec<(RegionId, usize)>,
+    /// Whether an endpoint was asked once more because its connection had been used before.
+    pub(crate) asked_again: bool,
     /// The code of an answer of our own.
     pub(crate) code: Option<&'static str>,
     pub(crate) end: End,
+}
+
+/// Who is tried after an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another endpoint.
+    Another,
+    /// The same endpoint, over a new connection or an older one.
+    Same,
+    /// Nobody is left.
+    Nobody,
 }
 
 /// How an exchange ended, as its access line says.
@@ -113,6 +126,7 @@ impl Ctx {
             stage: Stage::New,
             attempts: 0,
             failed: Vec::new(),
+            asked_again: false,
             code: None,
             end: End::default(),
         }
@@ -151,17 +165,18 @@ impl Ctx {
         Some((region, region.endpoints.get(attempt.endpoint)?))
     }
 
-    /// The attempt failed: its endpoint is not tried again for this request.
-    pub(crate) fn fail_attempt(&mut self) {
-        if let Some(attempt) = self.attempt() {
-            let failed = (attempt.region, attempt.endpoint);
-            self.failed.push(failed);
+    /// The attempt is over, and `next` is to be tried.
+    pub(crate) fn leave(&mut self, next: Next) {
+        match (next, self.attempt()) {
+            (Next::Another | Next::Nobody, Some(attempt)) => {
+                let failed = (attempt.region, attempt.endpoint);
+                self.failed.push(failed);
+            }
+            (Next::Same, _) => self.asked_again = true,
+            (Next::Another | Next::Nobody, None) => {}
         }
         self.stage = match std::mem::replace(&mut self.stage, Stage::New) {
-            Stage::Sent(routed, attempt) => {
-                drop(attempt);
-                Stage::Routed(routed)
-            }
+            Stage::Sent(routed, _) => Stage::Routed(routed),
             stage @ (Stage::New | Stage::Routed(_)) => stage,
         };
     }

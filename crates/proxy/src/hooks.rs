@@ -23,12 +23,12 @@ use crate::access::AccessLog;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::budget::Budget;
-use crate::ctx::{Ctx, End, Routed, Stage};
+use crate::ctx::{Ctx, End, Next, Routed, Stage};
 use crate::headers::{self, Client, Served};
 use crate::metrics::Metrics;
 use crate::peer::Carriage;
 
-use attempt::{has_another, may_try_again, next_peer, refused_on_the_way};
+use attempt::{may_try_again, next_after, next_peer, refused_on_the_way};
 
 mod attempt;
 mod log;
@@ -197,7 +197,7 @@ impl ProxyHttp for Proxy {
                 endpoint.metrics.retried(RetryCause::Connect);
             }
         }
-        ctx.fail_attempt();
+        ctx.leave(Next::Another);
         error.set_retry(retry);
         error
     }
@@ -312,34 +312,36 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Ctx,
-        _: bool,
+        reused: bool,
     ) -> Box<Error> {
         // Something may have been sent. What is not safe is never sent again, whatever Pingora
         // thinks of it: an endpoint that closes without an answer may have executed it.
         let answered = ctx.attempt().is_some_and(|it| it.first_byte.is_some());
-        let by_endpoint = *error.esource() == ErrorSource::Upstream;
-        if by_endpoint
-            && !answered
+        let unanswered = *error.esource() == ErrorSource::Upstream && !answered;
+        // A limit that passes while the client is still sending says nothing about the endpoint.
+        let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+        let is_slow_client = timed_out && !session.as_downstream_mut().is_body_done();
+        if unanswered
+            && !is_slow_client
             && let Some((_, endpoint)) = ctx.endpoint()
         {
             endpoint.traffic.broken();
         }
-        let retriable = by_endpoint
-            && !answered
+        let may_retry = unanswered
             && session.response_written().is_none()
             && is_safe(session.req_header().method.as_str())
             && !session.as_ref().retry_buffer_truncated()
-            && may_try_again(ctx)
-            // Without this the client would hear that nobody could be reached, not what happened.
-            && has_another(session, ctx)
-            && self.has_budget(ctx);
-        if retriable {
+            && may_try_again(ctx);
+        let stale = reused && !timed_out;
+        let next = if may_retry { next_after(session, ctx, stale) } else { Next::Nobody };
+        let retry = next != Next::Nobody && self.has_budget(ctx);
+        if retry {
             if let Some((_, endpoint)) = ctx.endpoint() {
                 endpoint.metrics.retried(RetryCause::Broken);
             }
-            ctx.fail_attempt();
+            ctx.leave(next);
         }
-        error.set_retry(retriable);
+        error.set_retry(retry);
         error
     }
 

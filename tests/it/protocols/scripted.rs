@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use tidegate_harness::{Connection, FakeRegion, H2, Request};
 
@@ -23,6 +24,23 @@ fn scripted(answer: &[u8]) -> SocketAddr {
         }
     });
     address
+}
+
+/// Starts an endpoint that accepts one connection, that of its prober, and then none any more.
+///
+/// Its queue is full, so that whoever connects waits. What fills it must be kept.
+pub(crate) fn stuck() -> (SocketAddr, impl FnOnce() -> Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (stream, _peer) = listener.accept()?;
+        converse(stream, b"")?;
+        // The queue lives as long as the listener.
+        std::thread::park();
+        listener.local_addr()
+    });
+    let connect = move || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    (address, move || std::iter::from_fn(connect).collect())
 }
 
 /// Ends with the connection, whoever ends it.

@@ -61,8 +61,9 @@ fn turns_are_taken_by_weight() {
 fn an_endpoint_with_fewer_open_requests_is_preferred() {
     let setting = one_region(&[1, 1], &balance("least_requests"));
     let hanging = super::hang(&setting, 1);
-    wait_until(SOON, "one hangs", || setting.region("near")["open"] == 1);
-    let busy = usize::from(setting.regions[1].requests() == 1);
+    let asked = || setting.regions.iter().position(|it| it.requests() == 1);
+    wait_until(SOON, "one hangs", || asked().is_some());
+    let busy = asked().expect("it was waited for");
     let idle = if busy == 0 { "e1" } else { "e0" };
     assert_eq!(shares(&setting, 10), counts([(idle, 10)]));
     drop(hanging);

@@ -41,7 +41,7 @@ pub(super) struct EndpointState {
     pub(super) health: Health,
     pub(super) ejection: Ejection,
     pub(super) tally: Tally,
-    /// The last probe that found it routable.
+    /// Its last probe, if that found it routable.
     pub(super) proven: Option<Moment>,
     /// Since when it is routable, whatever it differs on.
     serving: Option<Moment>,

@@ -13,7 +13,7 @@ use tidegate_core::route::{Choice, Refusal, admits, route};
 use super::Proxy;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
-use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Routed, Stage};
+use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
 use crate::peer::{Carriage, peer};
 
 /// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
@@ -90,14 +90,21 @@ pub(super) fn may_try_again(ctx: &Ctx) -> bool {
     ctx.attempts < rules.attempts_max && clock::elapsed_since(ctx.began) < rules.deadline
 }
 
-/// Whether somebody is left who could take the request if its present attempt failed.
-pub(super) fn has_another(session: &Session, ctx: &mut Ctx) -> bool {
-    let (Some(routed), Some(attempt)) = (ctx.routed(), ctx.attempt()) else { return false };
+/// Who could take a safe request whose present attempt broke.
+///
+/// A connection that was used before may have gone `stale`: closed before anything was sent on it.
+/// Then, when nobody else is left, the endpoint itself is asked once more.
+pub(super) fn next_after(session: &Session, ctx: &mut Ctx, stale: bool) -> Next {
+    let (Some(routed), Some(attempt)) = (ctx.routed(), ctx.attempt()) else { return Next::Nobody };
     let (mut routed, failed) = (routed.clone(), (attempt.region, attempt.endpoint));
     ctx.failed.push(failed);
     let is_left = next_place(session, ctx, &mut routed).is_ok();
     ctx.failed.pop();
-    is_left
+    match (is_left, stale && !ctx.asked_again) {
+        (true, _) => Next::Another,
+        (false, true) => Next::Same,
+        (false, false) => Next::Nobody,
+    }
 }
 
 /// The answer when the error is our own word that no region is left.

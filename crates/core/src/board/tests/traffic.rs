@@ -160,6 +160,22 @@ fn a_contract_that_does_not_match_vetoes_the_return() {
     assert!(!scene.endpoint(us(1)).ejected);
 }
 
+/// A probe from before the contract broke once vouched for the return.
+#[test]
+fn a_contract_that_broke_meanwhile_vetoes_the_return() {
+    let mut scene = Scene::green(wanting_a1(two_lasting()));
+    drop(scene.observe(us(1), unconnected(3)));
+    scene.pass(seconds(1));
+    drop(scene.probe(us(1), Ok(index("a1"))));
+    scene.pass(seconds(1));
+    scene.twice(us(1), &Ok(index("b2")));
+    drop(scene.wait(seconds(60)));
+    let endpoint = scene.endpoint(us(1));
+    assert_eq!((endpoint.verdict, endpoint.ejected), (Verdict::Mismatched, true));
+    scene.twice(us(1), &Ok(index("a1")));
+    assert!(!scene.endpoint(us(1)).ejected);
+}
+
 #[test]
 fn probes_measure_a_region() {
     let mut scene = Scene::green(two_regions());
