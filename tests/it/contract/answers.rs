@@ -1,7 +1,7 @@
 //! Answers to probes that prove nothing, and the time before anything is proven.
 
 use serde_json::json;
-use tidegate_harness::{Balancer, FakeRegion, Fault, free_address, get, wait_until};
+use tidegate_harness::{Balancer, Connection, FakeRegion, Fault, free_address, get, wait_until};
 
 use super::endpoint;
 use crate::setting::{PolicyText, SOON, Setting, TIDEGATE, in_short};
@@ -93,6 +93,8 @@ fn a_result_that_is_too_old_counts_no_more() {
 fn unready(regions: Vec<FakeRegion>, policy: &PolicyText) -> Setting {
     let door = free_address();
     let balancer = Balancer::start_unready(TIDEGATE, &policy.text(door, &regions));
+    // The admin address may be there a moment before the door for traffic.
+    wait_until(SOON, "the door is open", || Connection::open(&door.to_string()).is_ok());
     Setting { regions, balancer, door }
 }
 
