@@ -7,15 +7,14 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use tidegate_core::board::{Board, Event, Target};
+use tidegate_core::board::Board;
 use tidegate_core::policy::Policy;
-use tidegate_core::snapshot::{Snapshot, Verdict};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::assembly::Assembly;
+use crate::clock;
 use crate::endpoints_file::ParseEndpoints;
+use crate::handle::Handle;
 use crate::metrics::Metrics;
-use crate::{World, clock};
 use keeper::Keeper;
 
 mod keeper;
@@ -24,54 +23,12 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-/// Most events that wait for the controller at one time.
-pub const EVENTS_WAITING_MAX: usize = 4096;
-
 /// The owner of the board, as a background service of the server.
 ///
 /// It runs until its runtime is dropped, and does not stop when a shutdown begins: while requests
 /// are being finished, somebody has to notice regions that fail.
 pub struct Controller {
     keeper: Mutex<Option<Keeper>>,
-}
-
-/// What everybody else has: a look at the world, and a way to tell the controller something.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    world: Arc<ArcSwap<World>>,
-    inbox: mpsc::Sender<Message>,
-    metrics: Arc<Metrics>,
-}
-
-/// Why the controller took an event not in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
-    /// More events wait than may wait.
-    #[error("the controller has more to do than it can take in")]
-    Full,
-    /// The server is ending.
-    #[error("the controller does not run any more")]
-    Ended,
-}
-
-/// An event on its way to the board.
-#[derive(Debug)]
-pub(crate) struct Message {
-    event: Event,
-    done: Option<oneshot::Sender<Arc<World>>>,
-    under: Option<Arc<Policy>>,
-}
-
-impl Message {
-    /// An event that nobody waits for.
-    pub(crate) fn of(event: Event) -> Self {
-        Self { event, done: None, under: None }
-    }
-
-    /// An event that means nothing under any other policy than this one.
-    pub(crate) fn under(policy: Arc<Policy>, event: Event) -> Self {
-        Self { event, done: None, under: Some(policy) }
-    }
 }
 
 impl Controller {
@@ -89,8 +46,7 @@ impl Controller {
         let world = assembly.world(board.snapshot(), None);
         let world = Arc::new(ArcSwap::from_pointee(world));
         metrics.watch(&world);
-        let (sender, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
-        let handle = Handle { world, inbox: sender, metrics };
+        let (handle, inbox) = Handle::new(world, metrics);
         let mut keeper = Keeper::new(board, assembly, handle.clone(), inbox, parse_endpoints);
         keeper.owes(effects);
         (Self { keeper: Mutex::new(Some(keeper)) }, handle)
@@ -111,77 +67,4 @@ impl fmt::Debug for Controller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Controller").finish_non_exhaustive()
     }
-}
-
-impl Handle {
-    /// The world in force. A request asks for it once and keeps it to its end.
-    pub fn world(&self) -> Arc<World> {
-        self.world.load_full()
-    }
-
-    /// Tells the controller what happened, and does not wait for what comes of it.
-    ///
-    /// # Errors
-    ///
-    /// When [`EVENTS_WAITING_MAX`] events wait already, which is counted, or the server is ending.
-    pub fn send(&self, event: Event) -> Result<(), Busy> {
-        self.post(Message::of(event))
-    }
-
-    /// Tells the controller what happened, and waits for a world that contains it.
-    ///
-    /// Before the server runs, nobody answers.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Handle::send`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Who stops waiting does not take the event back.
-    pub async fn ask(&self, event: Event) -> Result<Arc<World>, Busy> {
-        let (done, answer) = oneshot::channel();
-        self.post(Message { event, done: Some(done), under: None })?;
-        answer.await.map_err(|_closed| Busy::Ended)
-    }
-
-    /// Whether traffic may be sent here: some region is routable, or at least everybody has been
-    /// asked, so that what is answered is an answer and not a guess.
-    pub fn is_ready(&self) -> bool {
-        is_ready(&self.world.load().snapshot)
-    }
-
-    /// The metrics of the control plane, for those who add to them.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    /// Hands over an event, and waits while there is no room for it.
-    pub(crate) async fn deliver(&self, message: Message) -> Result<(), Busy> {
-        self.inbox.send(message).await.map_err(|_closed| Busy::Ended)
-    }
-
-    /// What the world says about an endpoint; `None` when it is not there.
-    pub(crate) fn verdict(&self, target: &Target) -> Option<Verdict> {
-        let world = self.world.load();
-        let region = world.snapshot.regions.iter().find(|it| it.name == target.region)?;
-        let endpoint = region.endpoints.iter().find(|it| it.id == target.endpoint)?;
-        Some(endpoint.verdict)
-    }
-
-    fn post(&self, message: Message) -> Result<(), Busy> {
-        self.inbox.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.metrics.event_refused();
-                Busy::Full
-            }
-            mpsc::error::TrySendError::Closed(_) => Busy::Ended,
-        })
-    }
-}
-
-fn is_ready(snapshot: &Snapshot) -> bool {
-    let mut endpoints = snapshot.regions.iter().flat_map(|it| &it.endpoints).peekable();
-    !snapshot.routable.is_empty()
-        || (endpoints.peek().is_some() && endpoints.all(|it| it.verdict != Verdict::Unknown))
 }

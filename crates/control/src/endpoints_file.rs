@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::controller::{Handle, Message};
+use crate::handle::{Handle, Message};
 use crate::tasks::Tasks;
 
 /// Largest file that is read, in bytes.

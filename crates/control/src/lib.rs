@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod controller;
 pub mod endpoints_file;
+pub mod handle;
 pub mod metrics;
 pub mod report;
 pub mod rotation;
@@ -20,5 +21,6 @@ mod tasks;
 #[cfg(test)]
 mod trial;
 
-pub use controller::{Controller, Handle};
+pub use controller::Controller;
+pub use handle::Handle;
 pub use world::World;

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 use crate::clock;
-use crate::controller::{Handle, Message};
+use crate::handle::{Handle, Message};
 use crate::probe::Asker;
 use crate::tasks::Tasks;
 

@@ -1,12 +1,8 @@
 //! The command line: every verb and flag with its documentation.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-
-use crate::say::Trouble;
-use crate::{check, demo, explain, region, run, verbs};
 
 /// Exit code of a bad policy or a failed start.
 pub(crate) const FAILED: u8 = 1;
@@ -21,8 +17,9 @@ pub(crate) struct Args {
     /// How results are printed.
     #[arg(long, short, global = true, default_value = "text")]
     pub(crate) output: Output,
+    /// What to do.
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 /// How results are printed.
@@ -34,8 +31,9 @@ pub(crate) enum Output {
     Json,
 }
 
+/// What to do.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// Run the balancer.
     Run {
         /// The policy.
@@ -122,29 +120,4 @@ pub(crate) struct Ask {
     pub(crate) state: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) admin: Admin,
-}
-
-/// Carries out what the command line says.
-pub(crate) fn carry_out(args: Args) -> Result<ExitCode, Trouble> {
-    let output = args.output;
-    match args.verb {
-        Verb::Run { policy } => run::run(&policy),
-        Verb::Check { policy } => check::check(&policy, output),
-        Verb::Explain(ask) => explain::explain(&ask, output),
-        Verb::State(admin) => verbs::state(&admin),
-        Verb::Schema => {
-            verbs::schema();
-            Ok(ExitCode::SUCCESS)
-        }
-        Verb::Demo { ports } => demo::demo(ports),
-        Verb::Drain(of) => verbs::change(&of, "drain", output),
-        Verb::Undrain(of) => verbs::change(&of, "undrain", output),
-        Verb::Failback(of) => verbs::change(&of, "failback", output),
-        Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
-        Verb::Version => {
-            verbs::version(output);
-            Ok(ExitCode::SUCCESS)
-        }
-        Verb::DemoRegion { name, bind } => region::run(&name, bind),
-    }
 }

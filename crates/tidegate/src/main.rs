@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::{Output, Verb};
+use say::Trouble;
+
 mod admin;
 mod check;
 mod cli;
@@ -24,11 +27,35 @@ fn main() -> ExitCode {
     let args = cli::Args::parse();
     say::start_log(&args.log);
     let output = args.output;
-    match cli::carry_out(args) {
+    match carry_out(args.verb, output) {
         Ok(code) => code,
         Err(trouble) => {
             say::trouble(&trouble, output);
             ExitCode::from(cli::FAILED)
         }
+    }
+}
+
+/// Carries out what the command line says.
+fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
+    match verb {
+        Verb::Run { policy } => run::run(&policy),
+        Verb::Check { policy } => check::check(&policy, output),
+        Verb::Explain(ask) => explain::explain(&ask, output),
+        Verb::State(admin) => verbs::state(&admin),
+        Verb::Schema => {
+            verbs::schema();
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Demo { ports } => demo::demo(ports),
+        Verb::Drain(of) => verbs::change(&of, "drain", output),
+        Verb::Undrain(of) => verbs::change(&of, "undrain", output),
+        Verb::Failback(of) => verbs::change(&of, "failback", output),
+        Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
+        Verb::Version => {
+            verbs::version(output);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::DemoRegion { name, bind } => region::run(&name, bind),
     }
 }

@@ -14,9 +14,10 @@ use tidegate_core::policy::{EndpointSource, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Handle, Message, tell};
+use super::tell;
 use crate::assembly::Assembly;
 use crate::endpoints_file::{Lists, ParseEndpoints};
+use crate::handle::{Handle, Message};
 use crate::metrics::Metrics;
 use crate::prober::Probers;
 use crate::{World, clock};
@@ -55,7 +56,7 @@ impl Keeper {
             board,
             assembly,
             world: Arc::clone(&handle.world),
-            metrics: Arc::clone(&handle.metrics),
+            metrics: Arc::clone(handle.metrics()),
             policy: sender,
             inbox,
             lists: Lists::new(handle.clone(), parse_endpoints),

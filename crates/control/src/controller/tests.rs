@@ -6,14 +6,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_core::board::Event;
 use tidegate_core::id::RegionId;
 use tidegate_core::policy::{EndpointAddress, EndpointSource};
-use tidegate_core::snapshot::Held;
+use tidegate_core::snapshot::{Held, Snapshot, Verdict};
 use tidegate_harness::{FakeRegion, Fault, TempDir, wait_until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::World;
 use crate::endpoints_file::NotEndpoints;
+use crate::handle::{Busy, EVENTS_WAITING_MAX, Message};
 use crate::trial;
 use crate::world::RegionWorld;
 

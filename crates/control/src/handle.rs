@@ -1,0 +1,136 @@
+//! What everybody but the controller has: a look at the world, and a way to tell what happened.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tidegate_core::board::{Event, Target};
+use tidegate_core::policy::Policy;
+use tidegate_core::snapshot::{Snapshot, Verdict};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::World;
+use crate::metrics::Metrics;
+
+/// Most events that wait for the controller at one time.
+pub const EVENTS_WAITING_MAX: usize = 4096;
+
+/// What everybody else has: a look at the world, and a way to tell the controller something.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) world: Arc<ArcSwap<World>>,
+    inbox: mpsc::Sender<Message>,
+    metrics: Arc<Metrics>,
+}
+
+/// Why the controller took an event not in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// More events wait than may wait.
+    #[error("the controller has more to do than it can take in")]
+    Full,
+    /// The server is ending.
+    #[error("the controller does not run any more")]
+    Ended,
+}
+
+/// An event on its way to the board.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) event: Event,
+    pub(crate) done: Option<oneshot::Sender<Arc<World>>>,
+    pub(crate) under: Option<Arc<Policy>>,
+}
+
+impl Message {
+    /// An event that nobody waits for.
+    pub(crate) fn of(event: Event) -> Self {
+        Self { event, done: None, under: None }
+    }
+
+    /// An event that means nothing under any other policy than this one.
+    pub(crate) fn under(policy: Arc<Policy>, event: Event) -> Self {
+        Self { event, done: None, under: Some(policy) }
+    }
+}
+
+impl Handle {
+    /// A handle, and what it delivers into.
+    pub(crate) fn new(
+        world: Arc<ArcSwap<World>>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::Receiver<Message>) {
+        let (sender, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
+        (Self { world, inbox: sender, metrics }, inbox)
+    }
+
+    /// The world in force. A request asks for it once and keeps it to its end.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Tells the controller what happened, and does not wait for what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// When [`EVENTS_WAITING_MAX`] events wait already, which is counted, or the server is ending.
+    pub fn send(&self, event: Event) -> Result<(), Busy> {
+        self.post(Message::of(event))
+    }
+
+    /// Tells the controller what happened, and waits for a world that contains it.
+    ///
+    /// Before the server runs, nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Handle::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Who stops waiting does not take the event back.
+    pub async fn ask(&self, event: Event) -> Result<Arc<World>, Busy> {
+        let (done, answer) = oneshot::channel();
+        self.post(Message { event, done: Some(done), under: None })?;
+        answer.await.map_err(|_closed| Busy::Ended)
+    }
+
+    /// Whether traffic may be sent here: some region is routable, or at least everybody has been
+    /// asked, so that what is answered is an answer and not a guess.
+    pub fn is_ready(&self) -> bool {
+        is_ready(&self.world.load().snapshot)
+    }
+
+    /// The metrics of the control plane, for those who add to them.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Hands over an event, and waits while there is no room for it.
+    pub(crate) async fn deliver(&self, message: Message) -> Result<(), Busy> {
+        self.inbox.send(message).await.map_err(|_closed| Busy::Ended)
+    }
+
+    /// What the world says about an endpoint; `None` when it is not there.
+    pub(crate) fn verdict(&self, target: &Target) -> Option<Verdict> {
+        let world = self.world.load();
+        let region = world.snapshot.regions.iter().find(|it| it.name == target.region)?;
+        let endpoint = region.endpoints.iter().find(|it| it.id == target.endpoint)?;
+        Some(endpoint.verdict)
+    }
+
+    fn post(&self, message: Message) -> Result<(), Busy> {
+        self.inbox.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.metrics.event_refused();
+                Busy::Full
+            }
+            mpsc::error::TrySendError::Closed(_) => Busy::Ended,
+        })
+    }
+}
+
+fn is_ready(snapshot: &Snapshot) -> bool {
+    let mut endpoints = snapshot.regions.iter().flat_map(|it| &it.endpoints).peekable();
+    !snapshot.routable.is_empty()
+        || (endpoints.peek().is_some() && endpoints.all(|it| it.verdict != Verdict::Unknown))
+}
