@@ -8,15 +8,19 @@ use std::process::Command;
 /// Where everything runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
-    /// The core of the proxy under test, and of nothing else.
+    /// The core of the proxy under test.
     pub(crate) proxy: u32,
     /// The core that the origin and the load generator share.
     pub(crate) load: u32,
 }
 
 impl Cores {
-    /// Takes the first two cores that this process may use.
-    pub(crate) fn take() -> io::Result<Self> {
+    /// Takes the first core that this process may use for everything, or the first two.
+    ///
+    /// On one core the CPU of a request is the proxy's own work. On two, the proxy pays for waking
+    /// the other core whenever it has gone to sleep, which on virtual machines costs as much as
+    /// the request, and falls on the slower proxy more often.
+    pub(crate) fn take(apart: bool) -> io::Result<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
         let allowed = status
             .lines()
@@ -24,6 +28,7 @@ impl Cores {
             .map(allowed_cores)
             .unwrap_or_default();
         match allowed.as_slice() {
+            [core, ..] if !apart => Ok(Self { proxy: *core, load: *core }),
             [proxy, load, ..] => Ok(Self { proxy: *proxy, load: *load }),
             _ => Err(io::Error::other("two cores are needed: one for the proxy, one for load")),
         }

@@ -45,7 +45,7 @@ fn complain(error: &io::Error) {
 }
 
 fn measure_all(options: Options) -> io::Result<()> {
-    let cores = Cores::take()?;
+    let cores = Cores::take(options.apart)?;
     let nginx = required("nginx", "the origin")?;
     let wrk = required("wrk", "the load generator")?;
     for program in ["setpriv", "taskset", "getconf", "kill"] {

@@ -12,6 +12,8 @@ pub(crate) struct Options {
     pub(crate) seconds: u32,
     /// How many connections the load generator keeps open.
     pub(crate) connections: u32,
+    /// Whether origin and load generator have a core of their own.
+    pub(crate) apart: bool,
 }
 
 /// What this process is to do.
@@ -27,22 +29,24 @@ pub(crate) enum Task {
 
 /// The text for `--help` and for a wrong argument.
 pub(crate) const USAGE: &str = "\
-usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] [--smoke]
+usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] [--apart] [--smoke]
 
   --rounds N        turns per proxy, in alternation (5)
   --seconds S       length of one turn (4)
   --connections N   connections kept open by the load generator (32)
+  --apart           origin and wrk on a core of their own: for throughput and latency, not for CPU
   --smoke           one turn of one second each: shows that the rig works, measures nothing";
 
 /// Reads the command line. Cargo itself adds `--bench`, which says nothing.
 pub(crate) fn read() -> io::Result<Task> {
-    let mut options = Options { rounds: 5, seconds: 4, connections: 32 };
+    let mut options = Options { rounds: 5, seconds: 4, connections: 32, apart: false };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--bench" => {}
             "--bare" => return Ok(Task::Bare(words.collect())),
             "--help" | "-h" => return Ok(Task::Help),
+            "--apart" => options.apart = true,
             "--smoke" => (options.rounds, options.seconds) = (1, 1),
             "--rounds" => options.rounds = positive(&word, words.next())?,
             "--seconds" => options.seconds = positive(&word, words.next())?,

@@ -123,6 +123,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_safe_methods_read() {
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+            assert_eq!(Intent::of_method(method).word(), "read", "{method}");
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "get", "QUERY", ""] {
+            assert_eq!(Intent::of_method(method).word(), "write", "{method}");
+        }
+    }
+
+    #[test]
     fn pins() {
         let pin = |region, strict| Pin { region, strict };
         assert_eq!(Pin::parse("eu-west-1"), pin("eu-west-1", false));

@@ -403,6 +403,52 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_ends_once() {
+        let accepts = Accepts::Either { new: "new".into(), old: "old".into(), until: Moment(100) };
+        let rotating = contract(Expectation { accepts, weight: Weight::Veto });
+        let ends = |before, now| rotating.rotation_ends(Moment(before), Moment(now));
+        assert!(ends(99, 100) && ends(0, 200));
+        assert!(!ends(98, 99) && !ends(100, 101) && !ends(100, 100));
+        let accepts = Accepts::Exactly("new".into());
+        let settled = contract(Expectation { accepts, weight: Weight::Veto });
+        assert!(!settled.rotation_ends(Moment(0), Moment(u64::MAX)));
+    }
+
+    #[test]
+    fn endpoints_must_agree_only_on_keys_that_veto_and_say_so() {
+        let agreed = |accepts, weight| {
+            contract(Expectation { accepts, weight }).agreed().collect::<Vec<_>>()
+        };
+        assert_eq!(agreed(Accepts::Agreed, Weight::Veto), [INDEX_HASH]);
+        assert_eq!(agreed(Accepts::Agreed, Weight::Degrade), []);
+        assert_eq!(agreed(Accepts::Agreed, Weight::Observe), []);
+        assert_eq!(agreed(Accepts::Exactly("a1".into()), Weight::Veto), []);
+    }
+
+    #[test]
+    fn a_difference_is_told_in_words() {
+        let told = |accepts, found| {
+            let contract = contract(Expectation { accepts, weight: Weight::Veto });
+            let differences = contract.differences(&report(found), Moment(0));
+            differences.first().map(Mismatch::to_string).unwrap_or_default()
+        };
+        let exactly = || Accepts::Exactly("a1".into());
+        let text = "index_hash is b2, expected a1";
+        assert_eq!(told(exactly(), Found::Value("b2".into())), text);
+        assert_eq!(told(exactly(), Found::Missing), "index_hash is missing, expected a1");
+        let text = "index_hash is of type array, expected a1";
+        assert_eq!(told(exactly(), Found::WrongType("array")), text);
+        let text = "index_hash is the integer 7, expected a1";
+        assert_eq!(told(exactly(), Found::Value(Value::Integer(7))), text);
+        let text = "index_hash is missing, expected any value";
+        assert_eq!(told(Accepts::Agreed, Found::Missing), text);
+        let either =
+            Accepts::Either { new: "a2".into(), old: "a1".into(), until: Moment(u64::MAX) };
+        let text = "index_hash is the boolean true, expected a2 or a1";
+        assert_eq!(told(either, Found::Value(Value::Flag(true))), text);
+    }
+
+    #[test]
     fn a_header_names_a_value_by_how_it_is_written() {
         assert!(Value::Integer(12).is_written("12"));
         assert!(Value::Integer(-12).is_written("-12") && Value::Integer(0).is_written("0"));

@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn an_average_moves_by_its_part_and_arrives() {
+        assert_eq!(averaged(None, 7, 8), 7);
+        assert_eq!(averaged(Some(1000), 1800, 8), 1100);
+        assert_eq!(averaged(Some(1800), 1000, 8), 1700);
+        let arrives = |from: u64, to: u64| {
+            (0..100).fold(from, |average, _| averaged(Some(average), to, 8)) == to
+        };
+        assert!(arrives(1000, 1003) && arrives(1003, 1000) && arrives(9, 9));
+        assert_eq!(averaged(Some(u64::MAX), 0, 1), 0);
+        assert_eq!(averaged(Some(0), u64::MAX, 1), u64::MAX);
+    }
+
+    #[test]
     fn an_old_measure_is_none() {
         let mut distance = Distance::default();
         distance.probed(second(0), 10_000);

@@ -154,6 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_may_be_used_up_and_not_overdrawn() {
+        for (failed, is_out) in [(10, false), (11, true)] {
+            let mut ejection = Ejection::default();
+            let tally = Tally { answered: 20, failed, ..Tally::default() };
+            assert_eq!(ejection.observe(Moment(1000), tally, &rules()), is_out, "{failed}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_ejected_where_the_policy_says_so() {
+        let mut ejection = Ejection::default();
+        let tally = Tally { answered: 99, failed: 99, unconnected: 99, ..Tally::default() };
+        let rules = EjectionRules { enabled: false, ..rules() };
+        assert!(!ejection.observe(Moment(1000), tally, &rules) && !ejection.is_out());
+    }
+
+    #[test]
     fn connections_that_fail_in_a_row_eject_and_one_that_works_forgives() {
         let mut ejection = Ejection::default();
         let tally = |unconnected, connected| Tally { connected, unconnected, ..Tally::default() };

@@ -205,3 +205,24 @@ impl Health {
         Some(from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_words_for_machines_and_for_people() {
+        let told = |failure: ProbeFailure| (failure.word(), failure.to_string());
+        let expected = |word, text: &str| (word, text.to_owned());
+        assert_eq!(told(ProbeFailure::Connect), expected("connect", "no connection"));
+        assert_eq!(told(ProbeFailure::Timeout), expected("timeout", "no whole answer in time"));
+        assert_eq!(told(ProbeFailure::Broken), expected("broken", "the connection broke"));
+        let status = expected("status", "status 503 instead of 200");
+        assert_eq!(told(ProbeFailure::Status(503)), status);
+        assert_eq!(told(ProbeFailure::TooLarge), expected("too_large", "the answer is too large"));
+        let not_json = expected("not_json", "the body is not a JSON object");
+        assert_eq!(told(ProbeFailure::NotJson), not_json);
+        let not_ready = expected("not_ready", "it says that it is not ready");
+        assert_eq!(told(ProbeFailure::NotReady), not_ready);
+    }
+}

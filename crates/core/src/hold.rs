@@ -125,6 +125,32 @@ mod tests {
     }
 
     #[test]
+    fn losses_count_together_within_their_span_and_are_forgotten_beyond_it() {
+        let rules = rules(Failback::After(Duration::ZERO));
+        for (last_s, held) in [(600, Held::Frozen), (601, Held::Recovering)] {
+            let mut hold = Hold::default();
+            for second in [0, 300, last_s] {
+                hold.observe(Moment(second * 1000), true, &rules);
+                hold.observe(Moment(second * 1000), false, &rules);
+            }
+            assert_eq!(hold.held(&rules), Some(held), "{last_s}");
+        }
+    }
+
+    #[test]
+    fn no_more_losses_are_remembered_than_may_be() {
+        let mut rules = rules(Failback::After(Duration::ZERO));
+        (rules.flips, rules.within) = (u32::MAX, Duration::MAX);
+        let mut hold = Hold::default();
+        for moment in 0..200 {
+            hold.observe(Moment(moment), true, &rules);
+            hold.observe(Moment(moment), false, &rules);
+        }
+        assert_eq!(hold.losses.len(), LOSSES_MAX);
+        assert_eq!(hold.losses.back(), Some(&Moment(199)));
+    }
+
+    #[test]
     fn a_flapping_region_freezes_and_thaws() {
         let rules = rules(Failback::After(Duration::ZERO));
         let mut hold = Hold::default();

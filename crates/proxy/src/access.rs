@@ -88,12 +88,13 @@ impl Line<'_> {
     /// The line as JSON; what is not known is left out.
     fn bytes(&self) -> Vec<u8> {
         let mut object = Object::with_capacity(LINE_BYTES_USUAL);
-        object.shown("time", &Rfc3339(self.time));
+        object.moment("time", Rfc3339(self.time));
         object.word("target", "access");
         object.text("id", self.id);
-        let Self { generation, sequence, .. } = self;
-        object.shown("decision", &format_args!("{generation}-{sequence}"));
-        object.shown_if("client", self.client.as_ref());
+        object.pair("decision", self.generation.0, self.sequence);
+        if let Some(client) = self.client {
+            object.address("client", client, None);
+        }
         object.text("method", self.method);
         object.text("host", cut(self.host));
         object.text("path", cut(self.path));
@@ -107,7 +108,9 @@ impl Line<'_> {
         object.text_if("region", self.region);
         object.word_if("reason", self.reason);
         object.word_if("pin", self.pin);
-        object.shown_if("endpoint", self.endpoint.as_ref());
+        if let Some(endpoint) = self.endpoint {
+            object.address("endpoint", endpoint.ip(), Some(endpoint.port()));
+        }
         object.text_if("release_id", self.release_id);
         object.text_if("revision", self.revision);
         object.number("attempts", self.attempts.into());
@@ -213,13 +216,28 @@ fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(pub Moment);
 
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Rfc3339 {
+    /// The numbers of the date, each with its width and the character behind it.
+    fn parts(self) -> [(u64, usize, u8); 7] {
         let (days, of_day) = (self.0.0 / 86_400_000, self.0.0 % 86_400_000);
         let (year, month, day) = civil(days);
-        let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-        let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        [
+            (year, 4, b'-'),
+            (month, 2, b'-'),
+            (day, 2, b'T'),
+            (of_day / 3_600_000, 2, b':'),
+            (of_day / 60_000 % 60, 2, b':'),
+            (of_day / 1000 % 60, 2, b'.'),
+            (of_day % 1000, 3, b'Z'),
+        ]
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().into_iter().try_for_each(|(number, width, behind)| {
+            write!(f, "{number:0width$}{}", char::from(behind))
+        })
     }
 }
 

@@ -94,6 +94,7 @@ pub(crate) struct Routed {
     pub(crate) choice: Choice,
     pub(crate) intent: Intent,
     pub(crate) carriage: Carriage,
+    pub(crate) has_body: bool,
     /// Regions that were full when the request came in: facts of the decision.
     pub(crate) full: RegionSet,
     /// Regions that could not be reached.

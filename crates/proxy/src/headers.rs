@@ -54,7 +54,7 @@ static OURS: [HeaderName; 10] = [
 /// Longest request id that is taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Headers that we add to a request.
-const ADDED_MAX: usize = 6;
+const ADDED_MAX: usize = 7;
 
 const VIA_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
 const VIA_20: HeaderValue = HeaderValue::from_static("2.0 tidegate");
@@ -80,11 +80,16 @@ pub struct Client {
     pub trusted: bool,
 }
 
-/// Puts on a request what every endpoint must know, and takes off what its client may not say.
+/// Puts on a request what its endpoint must know, and takes off what its client may not say.
 ///
 /// # Errors
 /// When the request's target cannot be put back, which none that arrived can cause.
-pub fn receive(request: &mut RequestHeader, client: Client, id: &HeaderValue) -> Result<()> {
+pub fn receive(
+    request: &mut RequestHeader,
+    client: Client,
+    id: &HeaderValue,
+    region: &HeaderValue,
+) -> Result<()> {
     edit_request(request, |parts| {
         let headers = &mut parts.headers;
         if !client.trusted && headers.keys().any(|it| OURS.contains(it)) {
@@ -102,11 +107,12 @@ pub fn receive(request: &mut RequestHeader, client: Client, id: &HeaderValue) ->
             headers.insert(FORWARDED_HOST, host);
         }
         headers.insert(REQUEST_ID, id.clone());
+        headers.insert(REGION, region.clone());
         headers.append(VIA, if parts.version == Version::HTTP_2 { VIA_20 } else { VIA_11 });
     })
 }
 
-/// Tells an endpoint for which region it is asked.
+/// Tells an endpoint that it is asked for another region than the first one.
 ///
 /// # Errors
 /// As for [`receive`].
@@ -196,6 +202,7 @@ mod tests {
     const CLIENT: Client =
         Client { peer: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), trusted: false };
     const ID: HeaderValue = HeaderValue::from_static("id");
+    const REGION_NAME: HeaderValue = HeaderValue::from_static("us");
 
     fn request(target: &[u8], headers: &[(&'static str, &'static str)]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", target, None).unwrap();
@@ -208,7 +215,7 @@ mod tests {
     #[test]
     fn a_client_does_not_speak_in_our_name() {
         let mut request = request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Fence-Epoch", "9")]);
-        receive(&mut request, CLIENT, &ID).unwrap();
+        receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
         assert_eq!(request.headers["x-forwarded-for"], "127.0.0.1");
         assert!(!request.headers.contains_key("x-fence-epoch"));
         assert_eq!(request.headers["via"], "1.1 tidegate");
@@ -218,7 +225,7 @@ mod tests {
     fn a_trusted_peer_is_put_behind_the_client_that_it_names() {
         let mut request =
             request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https")]);
-        receive(&mut request, Client { trusted: true, ..CLIENT }, &ID).unwrap();
+        receive(&mut request, Client { trusted: true, ..CLIENT }, &ID, &REGION_NAME).unwrap();
         assert_eq!(request.headers["x-forwarded-for"], "6.6.6.6, 127.0.0.1");
         assert_eq!(request.headers["x-forwarded-proto"], "https");
     }
@@ -227,12 +234,13 @@ mod tests {
     fn targets_of_every_form_survive() {
         for target in ["/", "/a?b=c", "/a%20b", "http://host/path?q", "*"] {
             let mut request = request(target.as_bytes(), &[]);
-            receive(&mut request, CLIENT, &ID).unwrap();
+            receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
             send(&mut request, &HeaderValue::from_static("eu")).unwrap();
             assert_eq!(request.raw_path(), target.as_bytes());
+            assert_eq!(request.headers["x-region"], "eu");
         }
         let mut request = request(b"/odd\xe9", &[]);
-        receive(&mut request, CLIENT, &ID).unwrap();
+        receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
         assert_eq!(request.raw_path(), b"/odd\xe9");
     }
 

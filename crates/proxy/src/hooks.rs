@@ -62,13 +62,16 @@ impl Proxy {
         }
     }
 
-    /// The client's own id of the request, or a new one.
+    /// The client's own id of the request, or a new one: the process and the place in it.
     fn request_id(&self, session: &Session, ctx: &Ctx) -> HeaderValue {
-        match headers::request_id(session.req_header()) {
-            Some(id) => id.clone(),
-            None => HeaderValue::try_from(format!("{:016x}-{:x}", self.process, ctx.sequence))
-                .unwrap_or(HeaderValue::from_static("-")),
+        if let Some(id) = headers::request_id(session.req_header()) {
+            return id.clone();
         }
+        let mut id = [b'-'; 33];
+        let (process, place) = id.split_at_mut(17);
+        write_hex(process.get_mut(..16).unwrap_or_default(), self.process);
+        write_hex(place, ctx.sequence);
+        HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
     }
 
     /// Finds the route and the region.
@@ -91,9 +94,20 @@ impl Proxy {
             choice,
             intent: ask.intent,
             carriage: carriage(session),
+            has_body: false,
             full: circumstances.full,
             tried: circumstances.tried,
         })
+    }
+}
+
+/// Writes a number in hexadecimal, with zeros in front.
+fn write_hex(out: &mut [u8], number: u64) {
+    let mut left = number;
+    for digit in out.iter_mut().rev() {
+        let nibble = u8::try_from(left & 15).unwrap_or_default();
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        left >>= 4;
     }
 }
 
@@ -128,13 +142,17 @@ fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
     Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
 }
 
-/// Puts on the request what any endpoint must know; what depends on the attempt comes later.
+/// Puts on the request what its endpoint must know; another region is named when it is tried.
 fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
     let peer = peer_of(session);
     let trusted = peer.is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
-    match &ctx.id {
-        Some(id) => headers::receive(session.req_header_mut(), Client { peer, trusted }, id),
-        None => Ok(()),
+    let region = ctx.routed().and_then(|it| ctx.world.region(it.choice.region));
+    match (&ctx.id, region) {
+        (Some(id), Some(region)) => {
+            let client = Client { peer, trusted };
+            headers::receive(session.req_header_mut(), client, id, &region.name)
+        }
+        (None, _) | (_, None) => Ok(()),
     }
 }
 
@@ -159,7 +177,8 @@ impl ProxyHttp for Proxy {
         ctx.client = client_of(session, ctx);
         ctx.id = Some(self.request_id(session, ctx));
         match self.decide(session, ctx) {
-            Ok(routed) => {
+            Ok(mut routed) => {
+                routed.has_body = !session.is_body_empty();
                 if routed.carriage == Carriage::Upgrade {
                     // What follows an upgrade may be silent for as long as both sides please; the
                     // idle limit is kept on the side of the endpoint.
@@ -224,8 +243,8 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         match ctx.endpoint() {
-            Some((region, _)) => headers::send(request, &region.name),
-            None => Ok(()),
+            Some((region, _)) if 1 < ctx.attempts => headers::send(request, &region.name),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn peer(
     (region, carriage): (Protocol, Carriage),
     timeouts: &Timeouts,
     is_stream: bool,
+    has_body: bool,
 ) -> Box<HttpPeer> {
     let mut peer = HttpPeer::new(address, false, String::new());
     let h2 = match carriage {
@@ -50,7 +51,7 @@ pub(crate) fn peer(
     peer.options.read_timeout = Some(silence);
     // An endpoint that stops reading in the middle of a body would otherwise never be given up:
     // nobody listens for its answer while a piece of the body waits to be taken.
-    peer.options.write_timeout = Some(silence);
+    peer.options.write_timeout = has_body.then_some(silence);
     peer.options.idle_timeout = Some(POOL_IDLE);
     peer.options.max_h2_streams = H2_STREAMS_MAX;
     peer.options.alpn = if h2 { ALPN::H2 } else { ALPN::H1 };

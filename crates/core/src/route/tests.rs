@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::explain::{differences, explain};
 use crate::id::RegionId;
+use crate::snapshot::Verdict;
 
 use super::{PinOutcome, Reason, Refusal, route};
 use line::with;
@@ -414,4 +415,8 @@ fn words_are_stable_and_no_two_are_the_same() {
     let reasons = [Reason::Pin, Reason::Nearest, Reason::Spill, Reason::LastResort];
     let reasons = reasons.map(Reason::word);
     assert_eq!(reasons, ["pin", "nearest", "spill", "last_resort"]);
+    for verdict in Verdict::ALL {
+        assert_eq!(Verdict::from_word(&verdict.to_string()), Some(verdict));
+    }
+    assert_eq!(Verdict::from_word("Green"), None);
 }

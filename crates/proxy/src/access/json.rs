@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Rfc3339;
 
 /// An object that is being written.
 #[derive(Debug)]
@@ -41,8 +44,7 @@ impl Object {
         drop(serde_json::to_writer(&mut self.0, text));
     }
 
-    /// Something that shows itself without anything to escape: an address, a date.
-    pub(super) fn shown(&mut self, key: &'static str, shown: &dyn fmt::Display) {
+    fn shown(&mut self, key: &'static str, shown: &dyn fmt::Display) {
         self.key(key);
         drop(write!(self.0, "\"{shown}\""));
     }
@@ -50,18 +52,51 @@ impl Object {
     /// A number.
     pub(super) fn number(&mut self, key: &'static str, number: u64) {
         self.key(key);
-        let mut digits = [b'0'; 20];
-        let mut left = number;
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit += u8::try_from(left % 10).unwrap_or_default();
-            left /= 10;
-            used += 1;
-            if left == 0 {
-                break;
+        digits(&mut self.0, number, 1);
+    }
+
+    /// Two numbers with a dash between them.
+    pub(super) fn pair(&mut self, key: &'static str, first: u64, second: u64) {
+        self.key(key);
+        self.0.push(b'"');
+        digits(&mut self.0, first, 1);
+        self.0.push(b'-');
+        digits(&mut self.0, second, 1);
+        self.0.push(b'"');
+    }
+
+    /// An address; those of IPv4, which most are, without the formatting machinery.
+    pub(super) fn address(&mut self, key: &'static str, ip: IpAddr, port: Option<u16>) {
+        match (ip, port) {
+            (IpAddr::V4(ip), port) => {
+                self.key(key);
+                self.0.push(b'"');
+                for (place, octet) in ip.octets().into_iter().enumerate() {
+                    if 0 < place {
+                        self.0.push(b'.');
+                    }
+                    digits(&mut self.0, octet.into(), 1);
+                }
+                if let Some(port) = port {
+                    self.0.push(b':');
+                    digits(&mut self.0, port.into(), 1);
+                }
+                self.0.push(b'"');
             }
+            (IpAddr::V6(_), Some(port)) => self.shown(key, &SocketAddr::new(ip, port)),
+            (IpAddr::V6(_), None) => self.shown(key, &ip),
         }
-        self.0.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    }
+
+    /// A moment, as RFC 3339 has it.
+    pub(super) fn moment(&mut self, key: &'static str, moment: Rfc3339) {
+        self.key(key);
+        self.0.push(b'"');
+        for (number, width, behind) in moment.parts() {
+            digits(&mut self.0, number, width);
+            self.0.push(behind);
+        }
+        self.0.push(b'"');
     }
 
     /// A number of bytes.
@@ -83,18 +118,28 @@ impl Object {
         }
     }
 
-    /// [`Object::shown`], if there is something.
-    pub(super) fn shown_if(&mut self, key: &'static str, shown: Option<&impl fmt::Display>) {
-        if let Some(shown) = shown {
-            self.shown(key, shown);
-        }
-    }
-
     /// The line.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.0.extend_from_slice(b"}\n");
         self.0
     }
+}
+
+/// Appends a number in decimal, with zeros in front up to a width.
+fn digits(out: &mut Vec<u8>, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut left = number;
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        used += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    let from = digits.len() - used.max(width).min(digits.len());
+    out.extend_from_slice(digits.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -109,11 +154,20 @@ mod tests {
             let mut object = Object::with_capacity(0);
             object.text("text", &text);
             object.number("number", number);
-            object.shown_if("address", Some(&std::net::Ipv4Addr::LOCALHOST));
             object.word_if("word", None);
             let line: Value = serde_json::from_slice(&object.finish()).unwrap();
-            let expected = json!({ "text": text, "number": number, "address": "127.0.0.1" });
+            let expected = json!({ "text": text, "number": number });
             prop_assert_eq!(line, expected);
+        }
+
+        #[test]
+        fn addresses_read_as_they_show_themselves(ip: IpAddr, port: u16) {
+            let mut object = Object::with_capacity(0);
+            object.address("ip", ip, None);
+            object.address("socket", ip, Some(port));
+            let line: Value = serde_json::from_slice(&object.finish()).unwrap();
+            let socket = SocketAddr::new(ip, port).to_string();
+            prop_assert_eq!(line, json!({ "ip": ip.to_string(), "socket": socket }));
         }
     }
 }

@@ -69,7 +69,7 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     };
     let is_stream = route.stream || routed.carriage != Carriage::Plain;
     let carriage = (of_policy.protocol, routed.carriage);
-    let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream);
+    let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream, routed.has_body);
     let attempt = Attempt {
         region,
         endpoint: place,
