@@ -38,5 +38,7 @@ mod tests {
         assert_eq!(Moment(5).since(Moment(9)), Duration::ZERO);
         assert_eq!(Moment(9).since(Moment(5)), Duration::from_millis(4));
         assert_eq!(Moment(u64::MAX).plus(Duration::from_secs(1)), Moment(u64::MAX));
+        assert_eq!(Moment(0).plus(Duration::MAX), Moment(u64::MAX));
+        assert_eq!(Moment(12_034).to_string(), "12.034s");
     }
 }

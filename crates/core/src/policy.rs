@@ -13,6 +13,9 @@ use crate::ask::Intent;
 use crate::contract::Contract;
 use crate::id::{Name, RegionId, RegionSet};
 
+#[cfg(test)]
+mod tests;
+
 /// A whole policy. [`RegionId`]s in it are places in `regions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -439,45 +442,4 @@ pub struct RetryRules {
     pub budget_min_per_second: u32,
     /// Age of a request beyond which it is not tried again.
     pub deadline: Duration,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(path: &str) -> PathMatch {
-        PathMatch::Prefix(path.into())
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        assert!(prefix("/v1").takes("/v1") && prefix("/v1").takes("/v1/x"));
-        assert!(!prefix("/v1").takes("/v10") && !prefix("/v1").takes("/"));
-        assert!(prefix("/").takes("/") && prefix("/").takes("/x"));
-        assert!(prefix("/v1/").takes("/v1/x") && !prefix("/v1/").takes("/v1"));
-        assert!(PathMatch::Exact("/v1".into()).takes("/v1"));
-        assert!(!PathMatch::Exact("/v1".into()).takes("/v1/"));
-    }
-
-    #[test]
-    fn a_wider_matcher_covers_a_narrower_one() {
-        let matcher = |path, hosts: &[&str], methods: &[&str]| Matcher {
-            path: prefix(path),
-            hosts: hosts.iter().map(|it| (*it).into()).collect(),
-            methods: methods.iter().map(|it| (*it).into()).collect(),
-        };
-        assert!(matcher("/", &[], &[]).covers(&matcher("/v1", &["a"], &["GET"])));
-        assert!(!matcher("/v1", &[], &[]).covers(&matcher("/", &[], &[])));
-        assert!(!matcher("/", &["a"], &[]).covers(&matcher("/", &[], &[])));
-        assert!(matcher("/", &[], &["GET", "PUT"]).covers(&matcher("/", &[], &["PUT"])));
-    }
-
-    #[test]
-    fn a_split_gives_each_release_its_share() {
-        let releases =
-            Releases { split: vec![("r1".into(), 95), ("r2".into(), 5)], ..Releases::default() };
-        let share = (0..1000).filter(|it| releases.assigned(*it) == Some(1));
-        assert_eq!(share.count(), 50);
-        assert_eq!(Releases::default().assigned(7), None);
-    }
 }

@@ -1,12 +1,13 @@
 //! The access log: one JSON line per request, written by a thread of its own.
 //!
-//! A request hands its line over and goes on. When the thread cannot keep up, lines are lost and
-//! counted; traffic never waits for a log.
+//! A request leaves its line in a buffer and goes on. When the thread cannot keep up, lines are lost
+//! and counted; traffic never waits for a log.
 
 use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_core::Moment;
@@ -16,14 +17,14 @@ use json::Object;
 
 mod json;
 
-/// Lines that may wait to be written.
-pub const WAITING_LINES_MAX: usize = 16 * 1024;
+/// Bytes that may wait to be written in one buffer.
+pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Buffers in which lines wait.
+const BUFFERS: usize = 8;
 /// Time from one batch of lines to the next; also how late a line may be.
 const BATCH_EVERY: Duration = Duration::from_millis(10);
 /// Longest time that the end of the process waits for the log.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
-/// Room for a usual line, in bytes.
-const LINE_BYTES_USUAL: usize = 640;
 /// Bytes of one field that are kept.
 const FIELD_BYTES_MAX: usize = 2048;
 
@@ -85,9 +86,9 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line as JSON; what is not known is left out.
-    fn bytes(&self) -> Vec<u8> {
-        let mut object = Object::with_capacity(LINE_BYTES_USUAL);
+    /// Writes the line as JSON; what is not known is left out.
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::new(out);
         object.moment("time", Rfc3339(self.time));
         object.word("target", "access");
         object.text("id", self.id);
@@ -120,7 +121,7 @@ impl Line<'_> {
             object.number("first_byte_ms", first_byte_ms);
         }
         object.number("total_ms", self.total_ms);
-        object.finish()
+        object.finish();
     }
 }
 
@@ -135,15 +136,23 @@ fn cut(field: &str) -> &str {
 
 /// Where lines go.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Option<SyncSender<Message>>);
+pub struct AccessLog(Option<Arc<Buffers>>);
 
-/// What the writing thread is told.
+/// Lines that wait to be written, in several buffers so that threads do not meet.
 #[derive(Debug)]
-enum Message {
-    /// One line.
-    Line(Vec<u8>),
-    /// Say when everything before this is written.
-    Flush(SyncSender<()>),
+struct Buffers {
+    waiting: [Mutex<Vec<u8>>; BUFFERS],
+    /// Whether the process ends, and whether the last line is written.
+    end: Mutex<End>,
+    turned: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    NotYet,
+    Asked,
+    Written,
 }
 
 impl AccessLog {
@@ -152,15 +161,20 @@ impl AccessLog {
         Self(None)
     }
 
-    /// A log that a thread writes to `out` until every handle of the log is gone.
+    /// A log that a thread writes to `out` as long as the process runs.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(WAITING_LINES_MAX);
+        let buffers = Arc::new(Buffers {
+            waiting: std::array::from_fn(|_| Mutex::default()),
+            end: Mutex::default(),
+            turned: Condvar::new(),
+        });
         let writer = std::thread::Builder::new().name("access-log".to_owned());
-        writer.spawn(move || write_all(&receiver, out))?;
-        Ok(Self(Some(sender)))
+        let of_writer = Arc::clone(&buffers);
+        writer.spawn(move || of_writer.write_all(out))?;
+        Ok(Self(Some(buffers)))
     }
 
     /// Whether lines are kept at all.
@@ -169,47 +183,75 @@ impl AccessLog {
     }
 
     /// Hands a line over; answers whether it was taken.
+    ///
+    /// This never waits: a buffer that somebody else holds just now is passed over.
     pub fn log(&self, line: &Line<'_>) -> bool {
-        self.0.as_ref().is_none_or(|it| it.try_send(Message::Line(line.bytes())).is_ok())
+        let Some(buffers) = &self.0 else { return true };
+        let first = THREAD.with(|it| *it);
+        let mut places = (0..BUFFERS).map(|step| (first + step) % BUFFERS);
+        let buffer = places.find_map(|it| buffers.waiting.get(it)?.try_lock().ok());
+        match buffer {
+            Some(mut buffer) if buffer.len() < WAITING_BYTES_MAX => {
+                line.write(&mut buffer);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Waits until every line that was handed over is written, but not for ever.
     pub fn flush(&self) {
-        let Some(sender) = &self.0 else { return };
-        let (done, written) = sync_channel(1);
-        // Whoever reads the log may have stopped reading; the process ends all the same.
-        if sender.send(Message::Flush(done)).is_ok()
-            && written.recv_timeout(FLUSH_TIME_MAX).is_err()
-        {
-            tracing::warn!("the last access lines are lost");
+        let Some(buffers) = &self.0 else { return };
+        let mut end = lock(&buffers.end);
+        *end = End::Asked;
+        buffers.turned.notify_all();
+        let until = |end: &mut End| *end != End::Written;
+        match buffers.turned.wait_timeout_while(end, FLUSH_TIME_MAX, until) {
+            Ok((_, waited)) if !waited.timed_out() => {}
+            // Whoever reads the log may have stopped reading; the process ends all the same.
+            Ok(_) | Err(_) => tracing::warn!("the last access lines are lost"),
         }
     }
 }
 
-/// Writes lines in batches: a thread that woke for each line would cost more than the line.
-fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
-    let mut batch = Vec::new();
-    let mut flushed: Vec<SyncSender<()>> = Vec::new();
-    while let Ok(first) = messages.recv() {
-        if let Message::Line(_) = first {
-            std::thread::sleep(BATCH_EVERY);
-        }
-        for message in std::iter::once(first).chain(messages.try_iter().take(WAITING_LINES_MAX)) {
-            match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
-                Message::Flush(done) => flushed.push(done),
+impl Buffers {
+    /// Writes what waits, again and again: a thread that woke for each line would cost more than
+    /// the line.
+    fn write_all(&self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let asked = *lock(&self.end) == End::Asked;
+            for waiting in &self.waiting {
+                // The lock is held for the exchange only, never while something is written.
+                std::mem::swap(&mut lines, &mut *lock(waiting));
+                // A log whose reader is gone must not end the balancer; its lines are lost.
+                if !lines.is_empty() && out.write_all(&lines).and_then(|()| out.flush()).is_err() {
+                    tracing::debug!("access log cannot be written");
+                }
+                lines.clear();
             }
-        }
-        // A log whose reader is gone must not end the balancer; its lines are lost like any other.
-        if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
-            tracing::debug!("access log cannot be written");
-        }
-        batch.clear();
-        for done in flushed.drain(..) {
-            // Who waits may have given up.
-            done.try_send(()).ok();
+            let mut end = lock(&self.end);
+            if asked {
+                *end = End::Written;
+                self.turned.notify_all();
+                return;
+            }
+            let until = |end: &mut End| *end == End::NotYet;
+            drop(self.turned.wait_timeout_while(end, BATCH_EVERY, until));
         }
     }
+}
+
+thread_local! {
+    /// Which buffer a thread tries first.
+    static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed) % BUFFERS;
+}
+
+static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// Nothing here is left half done by a panic that would make it unusable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A moment as RFC 3339 has it, in UTC with milliseconds.
@@ -256,6 +298,73 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct Sent(Sender<Vec<u8>>);
+
+    impl Write for Sent {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.send(bytes.to_owned()).map_err(std::io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(sequence: u64) -> Line<'static> {
+        Line {
+            time: Moment(0),
+            id: "id",
+            generation: Generation(1),
+            sequence,
+            client: None,
+            method: "GET",
+            host: "",
+            path: "/",
+            protocol: "HTTP/2",
+            kind: "plain",
+            route: None,
+            intent: None,
+            status: 200,
+            code: None,
+            end: "complete",
+            region: None,
+            reason: None,
+            pin: None,
+            endpoint: None,
+            release_id: None,
+            revision: None,
+            attempts: 1,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte_ms: None,
+            total_ms: 0,
+        }
+    }
+
+    #[test]
+    fn every_line_of_every_thread_is_written_once_before_the_end() {
+        let (sender, received) = channel();
+        let log = AccessLog::to(Sent(sender)).unwrap();
+        let taken: usize = std::thread::scope(|scope| {
+            let threads = (0..4).map(|thread| {
+                let log = log.clone();
+                let write = move |it: u64| usize::from(log.log(&line(thread * 1000 + it)));
+                scope.spawn(move || (0..1000).map(write).sum::<usize>())
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|it| it.join().unwrap()).sum()
+        });
+        log.flush();
+        let written: Vec<u8> = received.try_iter().flatten().collect();
+        let text = String::from_utf8(written).unwrap();
+        let lines: std::collections::BTreeSet<_> = text.lines().collect();
+        assert_eq!((lines.len(), text.lines().count()), (taken, taken));
+        assert!(lines.iter().all(|it| serde_json::from_str::<serde_json::Value>(it).is_ok()));
+        assert!(3900 < taken, "{taken}");
+    }
 
     #[test]
     fn moments_read_as_dates() {

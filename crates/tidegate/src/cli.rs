@@ -11,8 +11,8 @@ pub(crate) const FAILED: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, arg_required_else_help = true)]
 pub(crate) struct Args {
-    /// What is logged, for example `debug` or `info,pingora=error`.
-    #[arg(long, global = true, default_value = "info,pingora=off", value_name = "FILTER")]
+    /// What is logged, for example `warn` or `info,tidegate_proxy=debug`.
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
     /// How results are printed.
     #[arg(long, short, global = true, default_value = "text")]

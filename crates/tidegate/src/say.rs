@@ -39,6 +39,8 @@ impl fmt::Display for Trouble {
 }
 
 /// Turns a filter into the process's log on standard error.
+///
+/// Pingora's own log is not taken over: below `info` it prints whole headers, secrets included.
 pub(crate) fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
     tracing_subscriber::fmt()

@@ -6,18 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Rfc3339;
 
-/// An object that is being written.
+/// An object that is being written behind whatever is there already.
 #[derive(Debug)]
-pub(super) struct Object(Vec<u8>);
+pub(super) struct Object<'a>(&'a mut Vec<u8>);
 
-impl Object {
-    /// An object without members, with room for so many bytes.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
+impl<'a> Object<'a> {
+    /// An object without members.
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self(out)
     }
 
     fn key(&mut self, key: &'static str) {
-        self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
+        let separator: &[u8] = if self.0.last() == Some(&b'{') { b"\"" } else { b",\"" };
+        self.0.extend_from_slice(separator);
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
     }
@@ -41,7 +43,7 @@ impl Object {
             return self.quoted(text);
         }
         // A vector takes whatever is written to it.
-        drop(serde_json::to_writer(&mut self.0, text));
+        drop(serde_json::to_writer(&mut *self.0, text));
     }
 
     fn shown(&mut self, key: &'static str, shown: &dyn fmt::Display) {
@@ -52,16 +54,16 @@ impl Object {
     /// A number.
     pub(super) fn number(&mut self, key: &'static str, number: u64) {
         self.key(key);
-        digits(&mut self.0, number, 1);
+        digits(self.0, number, 1);
     }
 
     /// Two numbers with a dash between them.
     pub(super) fn pair(&mut self, key: &'static str, first: u64, second: u64) {
         self.key(key);
         self.0.push(b'"');
-        digits(&mut self.0, first, 1);
+        digits(self.0, first, 1);
         self.0.push(b'-');
-        digits(&mut self.0, second, 1);
+        digits(self.0, second, 1);
         self.0.push(b'"');
     }
 
@@ -75,11 +77,11 @@ impl Object {
                     if 0 < place {
                         self.0.push(b'.');
                     }
-                    digits(&mut self.0, octet.into(), 1);
+                    digits(self.0, octet.into(), 1);
                 }
                 if let Some(port) = port {
                     self.0.push(b':');
-                    digits(&mut self.0, port.into(), 1);
+                    digits(self.0, port.into(), 1);
                 }
                 self.0.push(b'"');
             }
@@ -93,7 +95,7 @@ impl Object {
         self.key(key);
         self.0.push(b'"');
         for (number, width, behind) in moment.parts() {
-            digits(&mut self.0, number, width);
+            digits(self.0, number, width);
             self.0.push(behind);
         }
         self.0.push(b'"');
@@ -118,10 +120,9 @@ impl Object {
         }
     }
 
-    /// The line.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// Ends the object and its line.
+    pub(super) fn finish(self) {
         self.0.extend_from_slice(b"}\n");
-        self.0
     }
 }
 
@@ -151,21 +152,25 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_and_any_number_are_read_back_as_they_were(text: String, number: u64) {
-            let mut object = Object::with_capacity(0);
+            let mut out = Vec::new();
+            let mut object = Object::new(&mut out);
             object.text("text", &text);
             object.number("number", number);
             object.word_if("word", None);
-            let line: Value = serde_json::from_slice(&object.finish()).unwrap();
+            object.finish();
+            let line: Value = serde_json::from_slice(&out).unwrap();
             let expected = json!({ "text": text, "number": number });
             prop_assert_eq!(line, expected);
         }
 
         #[test]
         fn addresses_read_as_they_show_themselves(ip: IpAddr, port: u16) {
-            let mut object = Object::with_capacity(0);
+            let mut out = Vec::new();
+            let mut object = Object::new(&mut out);
             object.address("ip", ip, None);
             object.address("socket", ip, Some(port));
-            let line: Value = serde_json::from_slice(&object.finish()).unwrap();
+            object.finish();
+            let line: Value = serde_json::from_slice(&out).unwrap();
             let socket = SocketAddr::new(ip, port).to_string();
             prop_assert_eq!(line, json!({ "ip": ip.to_string(), "socket": socket }));
         }
