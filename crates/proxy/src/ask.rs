@@ -51,12 +51,7 @@ pub fn read<'r>(
     circumstances: Circumstances,
 ) -> Ask<'r> {
     let Circumstances { client, full, tried } = circumstances;
-    let demand = Demand {
-        schema_rev: text(request, &headers::SCHEMA_REV),
-        index_hash: text(request, &headers::INDEX_HASH),
-        model_tag: text(request, &headers::MODEL_TAG),
-        release: text(request, &headers::RELEASE).map(|it| policy.releases.resolve(it)),
-    };
+    let demand = demand(policy, request);
     let may_pin = policy.pins_from.is_empty() || client.is_some_and(|it| policy.may_pin(it));
     let pin = text(request, &headers::REGION_PIN).filter(|_| may_pin).map(Pin::parse);
     let client_hash = if policy.releases.split.is_empty() {
@@ -66,6 +61,16 @@ pub fn read<'r>(
     };
     let intent = route.intent.unwrap_or_else(|| Intent::of_method(request.method.as_str()));
     Ask { route: place, intent, pin, demand, client_hash, full, tried }
+}
+
+/// Reads the versions that a request demands of whoever answers it.
+pub fn demand<'r>(policy: &'r Policy, request: &'r RequestHeader) -> Demand<'r> {
+    Demand {
+        schema_rev: text(request, &headers::SCHEMA_REV),
+        index_hash: text(request, &headers::INDEX_HASH),
+        model_tag: text(request, &headers::MODEL_TAG),
+        release: text(request, &headers::RELEASE).map(|it| policy.releases.resolve(it)),
+    }
 }
 
 /// A stable hash of what a request is recognised by; the same in every process and on every node.

@@ -166,7 +166,7 @@ fn pick(session: &Session, ctx: &Ctx, routed: &Routed) -> Option<usize> {
     let policy = &snapshot.policy;
     let region = routed.choice.region;
     let route = policy.routes.get(routed.route)?;
-    let ask = ask_of(session, ctx, routed)?;
+    let demand = ask::demand(policy, session.req_header());
     let assigned = routed.choice.assigned.and_then(|it| policy.releases.split.get(it));
     let assigned = assigned.map(|(name, _)| &**name);
     let hash = match policy.regions.get(region.index()).map(|it| &it.balance) {
@@ -176,6 +176,6 @@ fn pick(session: &Session, ctx: &Ctx, routed: &Routed) -> Option<usize> {
     let endpoints = &snapshot.region(region)?.endpoints;
     ctx.world.region(region)?.rotation.pick(hash, |place| {
         !ctx.has_failed(region, place)
-            && endpoints.get(place).is_some_and(|it| admits(route, it, &ask.demand, assigned))
+            && endpoints.get(place).is_some_and(|it| admits(route, it, &demand, assigned))
     })
 }
