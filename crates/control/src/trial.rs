@@ -9,7 +9,10 @@ use tidegate_core::policy::{
     Admin, Balance, EjectionRules, EndpointAddress, EndpointSource, Failback, FailbackRules,
     MeasuringRules, Policy, Probing, Protocol, RegionPolicy, Releases, RetryRules,
 };
-use tidegate_core::policy::{Matcher, PathMatch, PinRule, Require, Route, Strategy, Timeouts};
+use tidegate_core::policy::{
+    DrainRules, Matcher, PathMatch, PinRule, Require, Route, Stickiness, StickyRules, StopRules,
+    Strategy, Timeouts,
+};
 
 /// What the regions of the harness report at the key that [`policy`] demands.
 pub(crate) const INDEX: &str = "a1b2c3";
@@ -55,6 +58,10 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
             budget_min_per_second: 10,
             deadline: Duration::from_secs(1),
         },
+        sticky: StickyRules::default(),
+        drain: DrainRules::default(),
+        stop: StopRules::default(),
+        watch: None,
     }
 }
 
@@ -109,6 +116,7 @@ fn route() -> Route {
         residency: RegionSet::ALL,
         residency_name: None,
         strategy: Strategy::Nearest,
+        sticky: Stickiness::Off,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(1),

@@ -3,8 +3,10 @@
 //! The `policy` crate writes it and nobody else does, so whatever is required is there, every
 //! reference points at something, and every number is inside its bounds.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -51,6 +53,14 @@ pub struct Policy {
     pub trusted_peers: Vec<IpNet>,
     /// How often a request may be tried again.
     pub retries: RetryRules,
+    /// How clients are kept where they were.
+    pub sticky: StickyRules,
+    /// How a region or an endpoint is emptied.
+    pub drain: DrainRules,
+    /// How the process ends.
+    pub stop: StopRules,
+    /// How often the policy's file is looked at for changes; never if `None`.
+    pub watch: Option<Duration>,
 }
 
 impl Policy {
@@ -84,6 +94,17 @@ impl Policy {
 pub struct Listener {
     /// Address and port.
     pub bind: SocketAddr,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// How long a connection may be idle between two requests.
+    pub keepalive: Duration,
+}
+
+impl Listener {
+    /// A listener with the usual deadlines.
+    pub fn at(bind: SocketAddr) -> Self {
+        Self { bind, head: Duration::from_secs(10), keepalive: Duration::from_secs(75) }
+    }
 }
 
 /// Where operators come in.
@@ -324,6 +345,8 @@ pub struct Route {
     pub strategy: Strategy,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// Which of its requests are kept where they were.
+    pub sticky: Stickiness,
 }
 
 /// Which requests a route takes: all that is given must hold.
@@ -442,4 +465,92 @@ pub struct RetryRules {
     pub budget_min_per_second: u32,
     /// Age of a request beyond which it is not tried again.
     pub deadline: Duration,
+}
+
+/// How clients are kept where they were, by a signed token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickyRules {
+    /// The keys, the one that signs first; with none, a key is made when the process starts.
+    pub keys: Vec<StickyKey>,
+    /// How long a token is good after its last use.
+    pub ttl: Duration,
+    /// The cookie that carries it.
+    pub cookie: Name,
+    /// The header that carries it, in lower case.
+    pub header: Name,
+    /// What becomes of clients whose region is being drained.
+    pub on_drain: OnDrain,
+}
+
+impl Default for StickyRules {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            ttl: Duration::from_mins(15),
+            cookie: "tidegate".into(),
+            header: "x-region-session".into(),
+            on_drain: OnDrain::default(),
+        }
+    }
+}
+
+/// A key that signs tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StickyKey {
+    /// Its name, which stands in the token.
+    pub id: Name,
+    /// The secret itself.
+    pub secret: Arc<[u8]>,
+}
+
+impl fmt::Debug for StickyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StickyKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of clients whose region is being drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnDrain {
+    /// Their new requests go elsewhere.
+    #[default]
+    Move,
+    /// They stay as long as they come back.
+    Stay,
+}
+
+/// Which requests of a route are kept where they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Stickiness {
+    /// None.
+    #[default]
+    Off,
+    /// All of them.
+    Session,
+    /// Streams that are resumed: requests with `Last-Event-ID`.
+    Stream,
+}
+
+/// How a region or an endpoint is emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DrainRules {
+    /// Time after which a drain that has not ended is reported as overdue.
+    pub overdue_after: Duration,
+    /// Time after which what is still open is closed; never if `None`.
+    pub hard_deadline: Option<Duration>,
+}
+
+impl Default for DrainRules {
+    fn default() -> Self {
+        Self { overdue_after: Duration::from_secs(90), hard_deadline: None }
+    }
+}
+
+/// How the process ends when it is told to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StopRules {
+    /// Time in which it is not ready and still takes connections.
+    pub lame_duck: Duration,
+    /// Longest time that open requests and streams are waited for after that; no bound if `None`.
+    pub within: Option<Duration>,
 }

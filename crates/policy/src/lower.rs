@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::id::Name;
-use tidegate_core::policy::{HashKey, Policy};
+use tidegate_core::policy::{DrainRules, HashKey, Policy, StickyRules, StopRules};
 
 use crate::flaws::{Flaw, Flaws};
 use crate::names;
@@ -50,6 +50,10 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         pins_from: lowering.pins_from(file.pins_from.as_deref()),
         trusted_peers: lowering.trusted_peers(file.trusted_peers.as_deref()),
         retries: lowering.retries(&file.retries),
+        sticky: StickyRules::default(),
+        drain: DrainRules::default(),
+        stop: StopRules::default(),
+        watch: None,
         regions,
     }
 }

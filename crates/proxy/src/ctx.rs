@@ -199,8 +199,8 @@ pub(crate) mod tests {
     use tidegate_core::contract::Contract;
     use tidegate_core::id::RegionSet;
     use tidegate_core::policy::{
-        Admin, EjectionRules, Failback, FailbackRules, MeasuringRules, Policy, Probing, Releases,
-        RetryRules,
+        Admin, DrainRules, EjectionRules, Failback, FailbackRules, MeasuringRules, Policy, Probing,
+        Releases, RetryRules, StickyRules, StopRules,
     };
 
     /// The smallest policy there is.
@@ -256,6 +256,10 @@ pub(crate) mod tests {
                 budget_min_per_second: 0,
                 deadline: Duration::ZERO,
             },
+            sticky: StickyRules::default(),
+            drain: DrainRules::default(),
+            stop: StopRules::default(),
+            watch: None,
         }
     }
 

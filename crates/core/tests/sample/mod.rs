@@ -6,9 +6,10 @@ use std::time::Duration;
 use tidegate_core::contract::Contract;
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{
-    Admin, Balance, EjectionRules, EndpointAddress, EndpointSource, Failback, FailbackRules,
-    Matcher, MeasuringRules, PathMatch, PinRule, Policy, Probing, Protocol, RegionPolicy, Releases,
-    Require, RetryRules, Route, Strategy, Timeouts,
+    Admin, Balance, DrainRules, EjectionRules, EndpointAddress, EndpointSource, Failback,
+    FailbackRules, Matcher, MeasuringRules, PathMatch, PinRule, Policy, Probing, Protocol,
+    RegionPolicy, Releases, Require, RetryRules, Route, Stickiness, StickyRules, StopRules,
+    Strategy, Timeouts,
 };
 
 /// A policy with these regions at these distances, and one route that takes every request.
@@ -49,6 +50,10 @@ pub(crate) fn policy(regions: &[(&str, u32)]) -> Policy {
             budget_min_per_second: 10,
             deadline: Duration::from_secs(10),
         },
+        sticky: StickyRules::default(),
+        drain: DrainRules::default(),
+        stop: StopRules::default(),
+        watch: None,
     }
 }
 
@@ -86,6 +91,7 @@ fn route() -> Route {
         residency: RegionSet::ALL,
         residency_name: None,
         strategy: Strategy::default(),
+        sticky: Stickiness::Off,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_mins(2),

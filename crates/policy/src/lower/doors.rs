@@ -40,7 +40,7 @@ impl Lowering<'_> {
             }
             binds.push((index, bind));
         }
-        binds.into_iter().map(|(_, bind)| Listener { bind }).collect()
+        binds.into_iter().map(|(_, bind)| Listener::at(bind)).collect()
     }
 
     pub(super) fn admin(&self, admin: &yaml::Admin, listeners: &[yaml::Listener]) -> Admin {
