@@ -13,7 +13,10 @@ use crate::moment::Moment;
 use crate::policy::{EndpointAddress, EndpointSource, Policy};
 use crate::snapshot::{Held, Snapshot, Verdict};
 
+use memory::Memory;
 use region::{EndpointState, RegionState};
+
+pub mod memory;
 
 mod region;
 
@@ -139,8 +142,18 @@ pub struct Board {
 impl Board {
     /// A board on which a policy has just taken force, with what must be probed.
     pub fn new(now: Moment, policy: Arc<Policy>) -> (Self, Vec<Effect>) {
+        Self::remembering(now, policy, Memory::default())
+    }
+
+    /// The same board, which goes on from what another one remembers.
+    ///
+    /// The policy takes force as it would in that other board: regions are found again by name,
+    /// endpoints by address. Whoever is not remembered is unknown, and what is remembered grows
+    /// stale by the age that it has.
+    pub fn remembering(now: Moment, policy: Arc<Policy>, memory: Memory) -> (Self, Vec<Effect>) {
+        let former = Policy { contract: memory.contract, ..Policy::clone(&policy) };
         let mut board = Self {
-            policy: Arc::clone(&policy),
+            policy: Arc::new(former),
             regions: Vec::new(),
             places: HashMap::new(),
             last_event: now,
@@ -148,8 +161,19 @@ impl Board {
             next_endpoint: 0,
             changed: true,
         };
-        let effects = board.apply(now, Event::Installed(policy));
+        for region in memory.regions {
+            let mut id = || next_id(&mut board.next_endpoint);
+            board.regions.push(RegionState::remembered(region, &mut id));
+        }
+        let mut effects = board.apply(now, Event::Installed(policy));
+        effects.extend(board.apply(now, Event::Tick));
         (board, effects)
+    }
+
+    /// Everything that another board needs to go on from here.
+    pub fn memory(&self) -> Memory {
+        let regions = self.regions.iter().map(RegionState::memory).collect();
+        Memory { contract: self.policy.contract.clone(), regions }
     }
 
     /// Takes in one event.
@@ -248,8 +272,7 @@ impl Board {
             let mut state = if let Some(place) = place {
                 known.swap_remove(place)
             } else {
-                self.next_endpoint = self.next_endpoint.saturating_add(1);
-                EndpointState::unknown(now, EndpointId(self.next_endpoint), endpoint.address)
+                EndpointState::unknown(now, next_id(&mut self.next_endpoint), endpoint.address)
             };
             state.weight = endpoint.weight;
             region.endpoints.push(state);
@@ -345,4 +368,10 @@ impl Board {
             region.hold.release();
         }
     }
+}
+
+/// A number that no endpoint of this process has had.
+fn next_id(last: &mut u32) -> EndpointId {
+    *last = last.saturating_add(1);
+    EndpointId(*last)
 }

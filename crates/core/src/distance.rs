@@ -13,15 +13,21 @@ mod tests;
 /// The most by which slow first bytes push a region away, in sixteenths.
 const SLOWDOWN_MAX: u64 = 64;
 
-/// The measured distance of one region.
-#[derive(Clone, Debug, Default)]
+/// The measured distance of one region. Plain data, so that a board's memory can hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distance {
-    probe_us: Option<u64>,
-    recent_us: Option<u64>,
-    usual_us: Option<u64>,
-    settled_us: Option<u64>,
-    strays_since: Option<Moment>,
-    seen: Option<Moment>,
+    /// The average time of probes, in microseconds.
+    pub probe_us: Option<u64>,
+    /// The average first-byte time of the last answers, in microseconds.
+    pub recent_us: Option<u64>,
+    /// The average first-byte time of many answers, in microseconds.
+    pub usual_us: Option<u64>,
+    /// The distance that counts, in microseconds.
+    pub settled_us: Option<u64>,
+    /// Since when the measure is outside the band around it, if it is.
+    pub strays_since: Option<Moment>,
+    /// When the last probe was answered.
+    pub seen: Option<Moment>,
 }
 
 impl Distance {

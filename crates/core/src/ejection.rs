@@ -31,20 +31,31 @@ pub struct Tally {
 }
 
 /// Whether and how long one endpoint is ejected.
-#[derive(Clone, Debug, Default)]
+///
+/// Plain data, so that a board's memory can hold it; the board itself keeps it to itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ejection {
-    last: Tally,
-    unconnected_in_a_row: u64,
-    samples: VecDeque<(Moment, u64, u64)>,
-    out: Option<Out>,
-    times: u32,
-    returned: Option<Moment>,
+    /// The tally that was seen last; counters begin anew with a process, and so does this.
+    pub last: Tally,
+    /// Connections that could not be made since one was made.
+    pub unconnected_in_a_row: u64,
+    /// When answers were counted, how many, and how many failed; at most [`SAMPLES_MAX`].
+    pub samples: VecDeque<(Moment, u64, u64)>,
+    /// From when to when it is out, if it is.
+    pub out: Option<Out>,
+    /// How often it went out in a row.
+    pub times: u32,
+    /// When it came back last.
+    pub returned: Option<Moment>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Out {
-    from: Moment,
-    until: Moment,
+/// The time in which an endpoint is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Out {
+    /// When it went out.
+    pub from: Moment,
+    /// When it may come back.
+    pub until: Moment,
 }
 
 impl Ejection {

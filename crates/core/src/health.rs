@@ -58,7 +58,9 @@ impl fmt::Display for ProbeFailure {
 }
 
 /// What is known about one endpoint.
-#[derive(Clone, Debug)]
+///
+/// Plain data, so that a board's memory can hold it; the board itself keeps it to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// What we concluded.
     pub verdict: Verdict,
@@ -72,11 +74,16 @@ pub struct Health {
     pub vetoes: KeySet,
     /// Why the last probe failed, if it did.
     pub failure: Option<ProbeFailure>,
-    probed: Option<Moment>,
-    last: Verdict,
-    good: u32,
-    bad: u32,
-    same: u32,
+    /// When the last probe ended.
+    pub probed: Option<Moment>,
+    /// What the last probe alone said.
+    pub last: Verdict,
+    /// How many probes in a row found it routable.
+    pub good: u32,
+    /// How many in a row did not.
+    pub bad: u32,
+    /// How many in a row said the same.
+    pub same: u32,
 }
 
 impl Health {

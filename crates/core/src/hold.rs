@@ -16,12 +16,18 @@ mod tests;
 pub const LOSSES_MAX: usize = 64;
 
 /// Whether and why one region is held back.
-#[derive(Clone, Debug, Default)]
+///
+/// Plain data, so that a board's memory can hold it; the board itself keeps it to itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
-    routable_since: Option<Moment>,
-    losses: VecDeque<Moment>,
-    waiting: bool,
-    frozen_until: Option<Moment>,
+    /// Since when it is routable, if it is.
+    pub routable_since: Option<Moment>,
+    /// When it was lost, oldest first; at most [`LOSSES_MAX`].
+    pub losses: VecDeque<Moment>,
+    /// Whether it was lost and has not taken its traffic back since.
+    pub waiting: bool,
+    /// Until when it is frozen, if it is.
+    pub frozen_until: Option<Moment>,
 }
 
 impl Hold {

@@ -26,11 +26,11 @@ pub(super) struct RegionState {
     pub(super) drained: bool,
     pub(super) hold: Hold,
     pub(super) distance: Distance,
-    verdict: Verdict,
-    since: Moment,
-    disputed: KeySet,
-    held: Option<Held>,
-    measured_us: Option<u64>,
+    pub(super) verdict: Verdict,
+    pub(super) since: Moment,
+    pub(super) disputed: KeySet,
+    pub(super) held: Option<Held>,
+    pub(super) measured_us: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(super) struct EndpointState {
     /// Its last probe, if that found it routable.
     pub(super) proven: Option<Moment>,
     /// Since when it is routable, whatever it differs on.
-    serving: Option<Moment>,
-    share: u32,
+    pub(super) serving: Option<Moment>,
+    pub(super) share: u32,
 }
 
 impl EndpointState {

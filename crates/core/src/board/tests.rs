@@ -1,5 +1,6 @@
 //! What the board makes of single events.
 
+mod heirs;
 mod policies;
 mod scene;
 mod traffic;

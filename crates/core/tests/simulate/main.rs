@@ -10,6 +10,7 @@ mod check;
 mod contract;
 mod dice;
 mod events;
+mod heir;
 mod mirror;
 mod oracle;
 mod rule;

@@ -18,6 +18,7 @@ use tidegate_core::snapshot::Snapshot;
 
 use crate::check::{Check, Decision, Quiet};
 use crate::dice::{self, once_in};
+use crate::heir::Heir;
 use crate::mirror::Mirror;
 use crate::oracle::Oracle;
 use crate::rule::Rule;
@@ -49,8 +50,11 @@ pub(crate) struct Simulation<'r> {
     rule: &'r Rule,
     checks: &'r [Check],
     board: Board,
-    /// A second board that is told the same: it must believe the same.
-    twin: Board,
+    /// A second board that is told the same, and is replaced now and then by one that goes on
+    /// from its memory: it must believe the same.
+    twin: Heir,
+    /// Decides when that is. A die of its own, so that it changes nothing else.
+    heirs: Rng,
     oracle: Oracle,
     mirror: Mirror,
     pending: BTreeMap<(Moment, u64), Pending>,
@@ -77,7 +81,7 @@ impl<'r> Simulation<'r> {
         let now = Moment(1_000_000);
         let policy = Arc::new(dice::policy(&mut rng, now));
         let (mut board, effects) = Board::new(now, Arc::clone(&policy));
-        let (twin, _) = Board::new(now, Arc::clone(&policy));
+        let twin = Heir::new(now, &policy, &effects);
         let snapshot = board.snapshot();
         let mut simulation = Self {
             town: Town::new(&mut rng),
@@ -90,6 +94,7 @@ impl<'r> Simulation<'r> {
             checks,
             board,
             twin,
+            heirs: Rng::with_seed(!seed),
             oracle: Oracle::default(),
             mirror: Mirror::default(),
             pending: BTreeMap::new(),
@@ -168,6 +173,9 @@ impl<'r> Simulation<'r> {
     fn tick(&mut self) -> Result<(), String> {
         self.plan(TICK, Pending::Tick);
         self.tell(&Event::Tick)?;
+        if once_in(&mut self.heirs, 8) {
+            self.twin.pass_on(self.now, &self.policy)?;
+        }
         let ask = dice::ask(&mut self.rng, self.policy.routes.len());
         self.decide(&ask)?;
         self.decide(&dice::plain(0))
@@ -201,7 +209,7 @@ impl<'r> Simulation<'r> {
     /// Tells both boards what happened, and looks at what they make of it.
     pub(crate) fn tell(&mut self, event: &Event) -> Result<(), String> {
         let effects = self.board.apply(self.now, event.clone());
-        let again = self.twin.apply(self.now, event.clone());
+        let again = self.twin.apply(self.now, event, &effects);
         if effects != again {
             return Err(format!("equal boards, {event:?}, and {effects:?} is not {again:?}"));
         }
@@ -314,7 +322,7 @@ fn word_of(effect: &Effect) -> Option<&'static str> {
 }
 
 /// Whether two snapshots show the same, whatever their numbers.
-fn same(one: &Snapshot, other: &Snapshot) -> Result<(), String> {
+pub(crate) fn same(one: &Snapshot, other: &Snapshot) -> Result<(), String> {
     let shown =
         |it: &Snapshot| (it.routable, it.answering, it.nearest.clone(), it.measured.clone());
     if one.regions == other.regions && shown(one) == shown(other) && one.policy == other.policy {
