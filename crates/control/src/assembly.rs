@@ -10,6 +10,7 @@ use tidegate_core::policy::RegionPolicy;
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot};
 
 use crate::World;
+use crate::ledger::{Ledger, Symbol, Whose};
 use crate::metrics::Metrics;
 use crate::rotation::Rotation;
 use crate::traffic::{Open, Traffic};
@@ -19,20 +20,21 @@ use crate::world::{EndpointWorld, RegionWorld};
 #[derive(Debug)]
 pub(crate) struct Assembly {
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
     open: HashMap<Name, Arc<Open>>,
     traffic: HashMap<EndpointId, Counted>,
 }
 
 /// The traffic of an endpoint, and what the board was told of it last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counted {
     traffic: Arc<Traffic>,
     told: Tally,
 }
 
 impl Assembly {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, open: HashMap::new(), traffic: HashMap::new() }
+    pub(crate) fn new(metrics: Arc<Metrics>, ledger: Arc<Ledger>) -> Self {
+        Self { metrics, ledger, open: HashMap::new(), traffic: HashMap::new() }
     }
 
     /// The world of a snapshot. Regions that are as they were `before` are taken over from there.
@@ -43,7 +45,8 @@ impl Assembly {
             .zip(&snapshot.regions)
             .map(|(policy, region)| self.region(policy, region, Known::find(before, region)))
             .collect();
-        World { snapshot, regions }
+        let routes = snapshot.policy.routes.iter().map(|it| self.ledger.symbol(&it.name)).collect();
+        World { snapshot, regions, routes }
     }
 
     /// The traffic of every endpoint that had some since the last call.
@@ -72,7 +75,7 @@ impl Assembly {
         {
             return RegionWorld { capacity, ..world.clone() };
         }
-        let open = Arc::clone(self.open.entry(Arc::clone(&region.name)).or_default());
+        let open = self.open(&region.name);
         let rotation = self.rotation(policy, region, known.map(|it| &it.world.rotation));
         let endpoints = region.endpoints.iter().map(|it| self.endpoint(region, it)).collect();
         RegionWorld { name: header(&region.name), open, capacity, rotation, endpoints }
@@ -87,7 +90,7 @@ impl Assembly {
         if let Some(before) = before.filter(|it| it.fits(region, &policy.balance)) {
             return Arc::clone(before);
         }
-        let traffic = region.endpoints.iter().map(|it| self.traffic(it.id)).collect();
+        let traffic = region.endpoints.iter().map(|it| self.traffic(region, it)).collect();
         Arc::new(match before {
             Some(before) => before.next(region, &policy.balance, traffic),
             None => Rotation::new(region, &policy.balance, traffic),
@@ -96,17 +99,32 @@ impl Assembly {
 
     fn endpoint(&mut self, region: &Region, endpoint: &Endpoint) -> EndpointWorld {
         let revision = endpoint.report.as_ref().and_then(|it| it.revision.as_deref());
-        let release = endpoint.release().map(|it| &**it);
+        let reported = endpoint.release();
+        let release = reported.map(|it| &**it);
         EndpointWorld {
             address: endpoint.address,
-            traffic: self.traffic(endpoint.id),
+            traffic: self.traffic(region, endpoint),
             metrics: self.metrics.of_source(&region.name, release, revision),
             release: release.and_then(|it| HeaderValue::from_str(it).ok()),
+            release_symbol: reported.map_or(Symbol::default(), |it| self.ledger.symbol(it)),
         }
     }
 
-    fn traffic(&mut self, id: EndpointId) -> Arc<Traffic> {
-        Arc::clone(&self.traffic.entry(id).or_default().traffic)
+    fn traffic(&mut self, region: &Region, endpoint: &Endpoint) -> Arc<Traffic> {
+        if let Some(counted) = self.traffic.get(&endpoint.id) {
+            return Arc::clone(&counted.traffic);
+        }
+        let open = self.open(&region.name);
+        let (region, address) = (Arc::clone(&region.name), endpoint.address);
+        let whose = Whose { region, endpoint: endpoint.id, address, open };
+        let traffic = self.ledger.book(whose);
+        let counted = Counted { traffic: Arc::clone(&traffic), told: Tally::default() };
+        self.traffic.insert(endpoint.id, counted);
+        traffic
+    }
+
+    fn open(&mut self, region: &Name) -> Arc<Open> {
+        Arc::clone(self.open.entry(Arc::clone(region)).or_default())
     }
 
     /// Requests that are still open at somebody who is gone keep their counters alive themselves.

@@ -1,6 +1,7 @@
 //! The only place that reads a clock.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_core::Moment;
@@ -18,6 +19,31 @@ fn read_clocks() -> (u64, Instant) {
 pub fn now() -> Moment {
     let (wall, started) = *START;
     Moment(wall).plus(elapsed_since(started))
+}
+
+/// The last moment that somebody read for everybody; 0 when nobody has.
+static COARSE_MS: AtomicU64 = AtomicU64::new(0);
+
+/// A moment of not long ago, for those who cannot afford to read the clock for each piece of a
+/// stream: as old as the last [`refresh`], which the controller makes at every tick.
+pub fn coarse() -> Moment {
+    match COARSE_MS.load(Ordering::Relaxed) {
+        0 => refresh(),
+        read_ms => Moment(read_ms),
+    }
+}
+
+/// Reads the clock for [`coarse`].
+pub fn refresh() -> Moment {
+    let read = now();
+    COARSE_MS.store(read.0, Ordering::Relaxed);
+    read
+}
+
+/// The moment of an [`instant`], without reading the clock again.
+pub fn moment_of(instant: Instant) -> Moment {
+    let (wall, started) = *START;
+    Moment(wall).plus(instant.saturating_duration_since(started))
 }
 
 /// This moment, for measuring a duration with [`elapsed_since`].

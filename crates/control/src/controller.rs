@@ -14,6 +14,7 @@ use crate::assembly::Assembly;
 use crate::clock;
 use crate::endpoints_file::ParseEndpoints;
 use crate::handle::Handle;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use keeper::Keeper;
 
@@ -42,11 +43,12 @@ impl Controller {
         parse_endpoints: ParseEndpoints,
     ) -> (Self, Handle) {
         let (mut board, effects) = Board::new(clock::now(), policy);
-        let mut assembly = Assembly::new(Arc::clone(&metrics));
+        let ledger = Arc::new(Ledger::default());
+        let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger));
         let world = assembly.world(board.snapshot(), None);
         let world = Arc::new(ArcSwap::from_pointee(world));
         metrics.watch(&world);
-        let (handle, inbox) = Handle::new(world, metrics);
+        let (handle, inbox) = Handle::new(world, metrics, ledger);
         let mut keeper = Keeper::new(board, assembly, handle.clone(), inbox, parse_endpoints);
         keeper.owes(effects);
         (Self { keeper: Mutex::new(Some(keeper)) }, handle)

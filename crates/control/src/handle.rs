@@ -9,6 +9,7 @@ use tidegate_core::snapshot::{Snapshot, Verdict};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::World;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 
 /// Most events that wait for the controller at one time.
@@ -20,6 +21,7 @@ pub struct Handle {
     pub(crate) world: Arc<ArcSwap<World>>,
     inbox: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
 }
 
 /// Why the controller took an event not in.
@@ -58,9 +60,10 @@ impl Handle {
     pub(crate) fn new(
         world: Arc<ArcSwap<World>>,
         metrics: Arc<Metrics>,
+        ledger: Arc<Ledger>,
     ) -> (Self, mpsc::Receiver<Message>) {
         let (sender, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
-        (Self { world, inbox: sender, metrics }, inbox)
+        (Self { world, inbox: sender, metrics, ledger }, inbox)
     }
 
     /// The world in force. A request asks for it once and keeps it to its end.
@@ -103,6 +106,11 @@ impl Handle {
     /// The metrics of the control plane, for those who add to them.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Who is open where.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// Hands over an event, and waits while there is no room for it.

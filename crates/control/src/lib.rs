@@ -7,6 +7,7 @@ pub mod clock;
 pub mod controller;
 pub mod endpoints_file;
 pub mod handle;
+pub mod ledger;
 pub mod metrics;
 pub mod report;
 pub mod rotation;
@@ -23,4 +24,5 @@ mod trial;
 
 pub use controller::Controller;
 pub use handle::Handle;
+pub use ledger::Ledger;
 pub use world::World;

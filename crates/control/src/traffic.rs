@@ -6,15 +6,28 @@ use std::time::Duration;
 
 use tidegate_core::Moment;
 use tidegate_core::balance::{Load, peak};
+use tidegate_core::drain::{Outcome, Outcomes, Reading};
 use tidegate_core::ejection::Tally;
+
+use crate::clock;
+use crate::ledger::slots::Slots;
+use crate::ledger::{Facts, Kind, Whose};
 
 /// Time after which half of a latency peak is forgotten.
 const PEAK_DECAY: Duration = Duration::from_secs(10);
 
-/// Counters of one endpoint; shared by every world in which it stands.
-#[derive(Debug, Default)]
+/// Counters of one endpoint and the entries of what it has open; shared by every world in which
+/// it stands.
+#[derive(Debug)]
 pub struct Traffic {
+    whose: Whose,
+    slots: Slots,
     open: AtomicU64,
+    unlisted: AtomicU64,
+    completed: AtomicU64,
+    client_closed: AtomicU64,
+    upstream_died: AtomicU64,
+    forced: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     connected: AtomicU64,
@@ -25,6 +38,66 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Counters that have counted nothing yet.
+    pub(crate) fn of(whose: Whose) -> Self {
+        Self {
+            whose,
+            slots: Slots::default(),
+            open: AtomicU64::default(),
+            unlisted: AtomicU64::default(),
+            completed: AtomicU64::default(),
+            client_closed: AtomicU64::default(),
+            upstream_died: AtomicU64::default(),
+            forced: AtomicU64::default(),
+            answered: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            connected: AtomicU64::default(),
+            unconnected: AtomicU64::default(),
+            first_byte_us: AtomicU64::default(),
+            peak_us: AtomicU64::default(),
+            peak_at_ms: AtomicU64::default(),
+        }
+    }
+
+    /// Whose counters these are.
+    pub(crate) fn whose(&self) -> &Whose {
+        &self.whose
+    }
+
+    /// The entries of what is open.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// How many are open without an entry, because all slots were taken.
+    pub(crate) fn unlisted(&self) -> u64 {
+        self.unlisted.load(Ordering::Relaxed)
+    }
+
+    /// What is open and how everything else has ended.
+    ///
+    /// An exchange that ends while this reads may be seen as open and as ended, never as neither:
+    /// who waits for the last one must not be told of it too early.
+    pub fn reading(&self) -> Reading {
+        let open = self.open.load(Ordering::Acquire);
+        let ended = Outcomes {
+            completed: self.completed.load(Ordering::Relaxed),
+            client_closed: self.client_closed.load(Ordering::Relaxed),
+            upstream_died: self.upstream_died.load(Ordering::Relaxed),
+            forced: self.forced.load(Ordering::Relaxed),
+        };
+        Reading { open, ended }
+    }
+
+    fn ended(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Completed => &self.completed,
+            Outcome::ClientClosed => &self.client_closed,
+            Outcome::UpstreamDied => &self.upstream_died,
+            Outcome::Forced => &self.forced,
+        }
+    }
+
     /// A connection was made.
     pub fn connected(&self) {
         self.connected.fetch_add(1, Ordering::Relaxed);
@@ -101,26 +174,76 @@ impl Open {
     }
 }
 
-/// One open request at one endpoint. Dropping it closes the request, whatever ended it.
+/// One open exchange with one endpoint. Dropping it closes the exchange, whatever ended it.
+///
+/// Unless somebody says otherwise, it was we who closed it: a request that panics and one that is
+/// still open when the process ends are dropped without a word.
 #[derive(Debug)]
-pub struct OpenRequest {
-    region: Arc<Open>,
-    endpoint: Arc<Traffic>,
+pub struct Entry {
+    traffic: Arc<Traffic>,
+    slot: Option<u32>,
+    outcome: Outcome,
 }
 
-impl OpenRequest {
-    /// Opens a request at an endpoint of a region.
-    pub fn new(region: &Arc<Open>, endpoint: &Arc<Traffic>) -> Self {
-        region.0.fetch_add(1, Ordering::Relaxed);
-        endpoint.open.fetch_add(1, Ordering::Relaxed);
-        Self { region: Arc::clone(region), endpoint: Arc::clone(endpoint) }
+impl Entry {
+    /// Opens an exchange with an endpoint.
+    pub fn open(traffic: &Arc<Traffic>, facts: Facts) -> Self {
+        traffic.whose.open.0.fetch_add(1, Ordering::Relaxed);
+        traffic.open.fetch_add(1, Ordering::Relaxed);
+        let slot = traffic.slots.take(facts);
+        if slot.is_none() {
+            traffic.unlisted.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { traffic: Arc::clone(traffic), slot, outcome: Outcome::Forced }
+    }
+
+    /// A piece of the request's body came from the client.
+    pub fn received(&self, bytes: usize) {
+        if let Some(slot) = self.slot {
+            self.traffic.slots.passed(slot, (wide(bytes), 0), clock::coarse());
+        }
+    }
+
+    /// A piece of the answer's body went to the client.
+    pub fn sent(&self, bytes: usize) {
+        if let Some(slot) = self.slot {
+            self.traffic.slots.passed(slot, (0, wide(bytes)), clock::coarse());
+        }
+    }
+
+    /// Bytes that came from the client so far; 0 when the exchange has no entry.
+    pub fn bytes_in(&self) -> u64 {
+        self.slot.map_or(0, |slot| self.traffic.slots.bytes_in(slot))
+    }
+
+    /// The exchange turned out to be of this kind.
+    pub fn becomes(&self, kind: Kind) {
+        if let Some(slot) = self.slot {
+            self.traffic.slots.becomes(slot, kind);
+        }
+    }
+
+    /// This is how it ends, unless somebody says otherwise before it is dropped.
+    pub fn ends(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
     }
 }
 
-impl Drop for OpenRequest {
+impl Drop for Entry {
     fn drop(&mut self) {
-        let region = self.region.0.fetch_sub(1, Ordering::Relaxed);
-        let endpoint = self.endpoint.open.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(0 < region && 0 < endpoint, "a request was closed twice");
+        let traffic = &self.traffic;
+        match self.slot {
+            Some(slot) => traffic.slots.give_back(slot),
+            None => drop(traffic.unlisted.fetch_sub(1, Ordering::Relaxed)),
+        }
+        // First how it ended, then that it did: see `Traffic::reading`.
+        traffic.ended(self.outcome).fetch_add(1, Ordering::Relaxed);
+        let endpoint = traffic.open.fetch_sub(1, Ordering::Release);
+        let region = traffic.whose.open.0.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(0 < region && 0 < endpoint, "an exchange was closed twice");
     }
+}
+
+fn wide(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

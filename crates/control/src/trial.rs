@@ -1,8 +1,10 @@
 //! A small policy to try things with.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_core::Moment;
 use tidegate_core::contract::{Accepts, Contract, Expectation, INDEX_HASH, Value, Weight};
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{
@@ -13,6 +15,10 @@ use tidegate_core::policy::{
     DrainRules, Matcher, PathMatch, PinRule, Require, Route, Stickiness, StickyRules, StopRules,
     Strategy, Timeouts,
 };
+use tidegate_core::snapshot::Endpoint;
+
+use crate::ledger::{Facts, Kind, Symbol, Whose};
+use crate::traffic::Traffic;
 
 /// What the regions of the harness report at the key that [`policy`] demands.
 pub(crate) const INDEX: &str = "a1b2c3";
@@ -124,4 +130,17 @@ fn route() -> Route {
             total: None,
         },
     }
+}
+
+/// Counters of an endpoint that nobody has used yet.
+pub(crate) fn traffic(endpoint: &Endpoint) -> Arc<Traffic> {
+    let (address, endpoint) = (endpoint.address, endpoint.id);
+    let whose = Whose { region: "eu".into(), endpoint, address, open: Arc::default() };
+    Arc::new(Traffic::of(whose))
+}
+
+/// A plain exchange.
+pub(crate) fn facts() -> Facts {
+    let (route, release) = (Symbol::default(), Symbol::default());
+    Facts { kind: Kind::Plain, route, release, began: Moment(0) }
 }

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::snapshot::Snapshot;
 
+use crate::ledger::Symbol;
 use crate::metrics::EndpointMetrics;
 use crate::rotation::Rotation;
 use crate::traffic::{Open, Traffic};
@@ -21,6 +22,8 @@ pub struct World {
     pub snapshot: Snapshot,
     /// What belongs to each region, by [`RegionId`].
     pub regions: Vec<RegionWorld>,
+    /// The names of the policy's routes, for entries in the ledger.
+    pub routes: Vec<Symbol>,
 }
 
 /// What belongs to one region.
@@ -49,6 +52,8 @@ pub struct EndpointWorld {
     pub metrics: Arc<EndpointMetrics>,
     /// The release that it reports, as a header value.
     pub release: Option<HeaderValue>,
+    /// The same, for entries in the ledger.
+    pub release_symbol: Symbol,
 }
 
 impl World {

@@ -14,13 +14,15 @@
 //! 5. [`explain`]: the same decision with every reason kept.
 //! 6. [`balance`]: which endpoint of the chosen region.
 //! 7. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
-//! 8. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 8. [`drain`]: how a region or an endpoint is emptied.
+//! 9. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
 pub mod board;
 pub mod contract;
 pub mod distance;
+pub mod drain;
 pub mod ejection;
 pub mod explain;
 pub mod health;

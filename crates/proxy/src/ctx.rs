@@ -4,11 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderValue;
 use tidegate_control::World;
-use tidegate_control::traffic::OpenRequest;
+use tidegate_control::ledger::Kind;
+use tidegate_control::traffic::Entry;
 use tidegate_control::world::{EndpointWorld, RegionWorld};
 use tidegate_core::ask::Intent;
+use tidegate_core::drain::Outcome;
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Route;
 use tidegate_core::route::Choice;
@@ -74,6 +77,15 @@ impl End {
             Self::TimedOut => "timed_out",
         }
     }
+
+    /// The same as the ledger counts it.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Complete | Self::Answered => Outcome::Completed,
+            Self::ClientGone => Outcome::ClientClosed,
+            Self::EndpointBroken | Self::TimedOut => Outcome::UpstreamDied,
+        }
+    }
 }
 
 /// How far a request has come. Each stage owns what the next one needs.
@@ -111,9 +123,8 @@ pub(crate) struct Attempt {
     pub(crate) first_byte: Option<Duration>,
     /// Whether the answer turned out to be a stream.
     pub(crate) is_stream: bool,
-    /// Keeps the request open at the endpoint.
-    #[expect(dead_code, reason = "it is kept for its drop")]
-    pub(crate) open: OpenRequest,
+    /// Keeps the exchange open at the endpoint.
+    pub(crate) entry: Entry,
 }
 
 impl Ctx {
@@ -177,9 +188,44 @@ impl Ctx {
             (Next::Another | Next::Nobody, None) => {}
         }
         self.stage = match std::mem::replace(&mut self.stage, Stage::New) {
-            Stage::Sent(routed, _) => Stage::Routed(routed),
+            Stage::Sent(routed, mut attempt) => {
+                attempt.entry.ends(Outcome::UpstreamDied);
+                Stage::Routed(routed)
+            }
             stage @ (Stage::New | Stage::Routed(_)) => stage,
         };
+    }
+
+    /// A piece of the request's body came in.
+    pub(crate) fn received(&self, piece: Option<&Bytes>) {
+        let (Some(piece), Some(attempt)) = (piece, self.attempt()) else { return };
+        if !piece.is_empty() {
+            if 0 < attempt.entry.bytes_in() && self.kind() == Kind::Plain {
+                attempt.entry.becomes(Kind::Upload);
+            }
+            attempt.entry.received(piece.len());
+        }
+    }
+
+    /// A piece of the answer's body went out.
+    pub(crate) fn sent(&self, piece: Option<&Bytes>) {
+        if let (Some(piece), Some(attempt)) = (piece, self.attempt()) {
+            attempt.entry.sent(piece.len());
+        }
+    }
+
+    /// Tells the ledger how the exchange ended.
+    pub(crate) fn ended(&mut self) {
+        let outcome = self.end.outcome();
+        if let Some(attempt) = self.attempt_mut() {
+            attempt.entry.ends(outcome);
+        }
+    }
+
+    /// What kind of exchange it is, as far as is known.
+    pub(crate) fn kind(&self) -> Kind {
+        let is_stream = self.attempt().is_some_and(|it| it.is_stream);
+        self.routed().map_or(Kind::Plain, |it| it.carriage.kind(is_stream))
     }
 
     pub(crate) fn has_failed(&self, region: RegionId, endpoint: usize) -> bool {

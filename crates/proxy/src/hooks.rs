@@ -13,6 +13,7 @@ use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tidegate_control::ledger::Kind;
 use tidegate_control::metrics::RetryCause;
 use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
@@ -267,10 +268,14 @@ impl ProxyHttp for Proxy {
         let content_type = response.headers.get(http::header::CONTENT_TYPE);
         let is_events =
             content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
+        let kind = ctx.routed().map_or(Kind::Stream, |it| it.carriage.kind(true));
         let Some(attempt) = ctx.attempt_mut() else { return Ok(()) };
         let first_byte = clock::elapsed_since(attempt.began);
         attempt.first_byte = Some(first_byte);
-        attempt.is_stream |= is_events;
+        if is_events && !attempt.is_stream {
+            attempt.is_stream = true;
+            attempt.entry.becomes(kind);
+        }
         if let Some((_, endpoint)) = ctx.endpoint() {
             let failed = response.status.is_server_error();
             endpoint.traffic.answered(clock::now(), first_byte, failed);
@@ -305,13 +310,25 @@ impl ProxyHttp for Proxy {
         headers::answer(response, served)
     }
 
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.received(body.as_ref());
+        Ok(())
+    }
+
     fn response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        ctx.sent(body.as_ref());
         let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
         let total = ctx.route().and_then(|it| it.timeouts.total);
         if let Some(total) = total.filter(|_| !end && !is_stream)
@@ -397,6 +414,7 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
         self.log(session, ctx);
+        ctx.ended();
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {

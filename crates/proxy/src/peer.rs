@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
+use tidegate_control::ledger::Kind;
 use tidegate_core::policy::{Protocol, Timeouts};
 
 /// Requests that share one HTTP/2 connection to an endpoint.
@@ -22,6 +23,18 @@ pub(crate) enum Carriage {
     Upgrade,
     /// HTTP/2, because the answer ends in trailers.
     Grpc,
+}
+
+impl Carriage {
+    /// The kind of an exchange, whose answer is a stream or not.
+    pub(crate) fn kind(self, is_stream: bool) -> Kind {
+        match self {
+            Self::Upgrade => Kind::Websocket,
+            Self::Grpc => Kind::Grpc,
+            Self::Plain if is_stream => Kind::Stream,
+            Self::Plain => Kind::Plain,
+        }
+    }
 }
 
 /// The peer for one attempt.

@@ -129,6 +129,7 @@ impl Keeper {
     }
 
     fn tick(&mut self) {
+        clock::refresh();
         for (endpoint, tally) in self.assembly.observed() {
             self.take_in(Event::Observed { endpoint, tally });
         }

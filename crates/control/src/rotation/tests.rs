@@ -7,7 +7,8 @@ use tidegate_core::id::KeySet;
 use tidegate_core::policy::HashKey;
 use tidegate_core::snapshot::{Endpoint, Verdict};
 
-use crate::traffic::{Open, OpenRequest};
+use crate::traffic::Entry;
+use crate::trial;
 
 const HASH: Balance = Balance::Hash { by: HashKey::Path, bound_percent: 125 };
 const ALL: [Balance; 4] = [Balance::RoundRobin, Balance::LeastRequests, Balance::PeakEwma, HASH];
@@ -41,7 +42,7 @@ fn region(shares: &[u32]) -> Region {
 }
 
 fn rotation(region: &Region, balance: &Balance) -> Rotation {
-    Rotation::new(region, balance, region.endpoints.iter().map(|_| Arc::default()).collect())
+    Rotation::new(region, balance, region.endpoints.iter().map(trial::traffic).collect())
 }
 
 /// How often each place is picked in so many picks with different hashes.
@@ -54,11 +55,10 @@ fn picks(rotation: &Rotation, count: u64, admits: impl Fn(usize) -> bool) -> Vec
 }
 
 /// Opens so many requests, each where the rotation puts it, and leaves them open.
-fn opened(rotation: &Rotation, count: u64, hash: impl Fn(u64) -> u64) -> Vec<OpenRequest> {
-    let open = Arc::new(Open::default());
+fn opened(rotation: &Rotation, count: u64, hash: impl Fn(u64) -> u64) -> Vec<Entry> {
     let requests = (0..count).map(|request| {
         let place = rotation.pick(hash(request), |_| true).expect("everybody is admitted");
-        OpenRequest::new(&open, &rotation.seats[place].traffic)
+        Entry::open(&rotation.seats[place].traffic, trial::facts())
     });
     requests.collect()
 }
@@ -236,11 +236,10 @@ fn a_hot_key_spills_over_its_bound() {
 #[test]
 fn the_bound_is_measured_among_those_who_may_serve() {
     let rotation = rotation(&region(&[100; 6]), &HASH);
-    let open = Arc::new(Open::default());
-    let held: Vec<OpenRequest> = (0..300)
+    let held: Vec<Entry> = (0..300)
         .map(|_| {
             let place = rotation.pick(42, |place| place < 3).expect("three are admitted");
-            OpenRequest::new(&open, &rotation.seats[place].traffic)
+            Entry::open(&rotation.seats[place].traffic, trial::facts())
         })
         .collect();
     let open = open_at(&rotation);

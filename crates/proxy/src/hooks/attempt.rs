@@ -4,7 +4,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_control::clock;
-use tidegate_control::traffic::OpenRequest;
+use tidegate_control::ledger::Facts;
+use tidegate_control::traffic::Entry;
 use tidegate_core::ask::Ask;
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::Balance;
@@ -70,14 +71,21 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     let is_stream = route.stream || routed.carriage != Carriage::Plain;
     let carriage = (of_policy.protocol, routed.carriage);
     let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream, routed.has_body);
+    let began = clock::instant();
+    let facts = Facts {
+        kind: routed.carriage.kind(is_stream),
+        route: world.routes.get(routed.route).copied().unwrap_or_default(),
+        release: endpoint.release_symbol,
+        began: clock::moment_of(began),
+    };
     let attempt = Attempt {
         region,
         endpoint: place,
         address: endpoint.address,
-        began: clock::instant(),
+        began,
         first_byte: None,
         is_stream,
-        open: OpenRequest::new(&of_world.open, &endpoint.traffic),
+        entry: Entry::open(&endpoint.traffic, facts),
     };
     ctx.stage = Stage::Sent(routed, attempt);
     ctx.attempts += 1;

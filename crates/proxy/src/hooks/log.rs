@@ -11,7 +11,6 @@ use super::Proxy;
 use crate::access::Line;
 use crate::ask;
 use crate::ctx::{Ctx, End};
-use crate::peer::Carriage;
 
 /// Why a region was chosen and what became of the pin, as `X-Region-Reason` says it.
 pub(crate) fn reason(choice: &Choice) -> &'static str {
@@ -51,16 +50,6 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-fn kind(ctx: &Ctx) -> &'static str {
-    let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
-    match ctx.routed().map(|it| it.carriage) {
-        Some(Carriage::Upgrade) => "websocket",
-        Some(Carriage::Grpc) => "grpc",
-        Some(Carriage::Plain) if is_stream => "stream",
-        Some(Carriage::Plain) | None => "plain",
-    }
-}
-
 impl Proxy {
     pub(super) fn log(&self, session: &Session, ctx: &Ctx) {
         let total = clock::elapsed_since(ctx.began);
@@ -93,7 +82,7 @@ impl Proxy {
             host: ask::host(request),
             path: request.uri.path(),
             protocol: protocol(request.version),
-            kind: kind(ctx),
+            kind: ctx.kind().word(),
             route: ctx.route().map(|it| &*it.name),
             intent: routed.map(|it| it.intent.word()),
             status,
