@@ -100,6 +100,7 @@ fn ask() -> Ask<'static> {
         route: 0,
         intent: Intent::Read,
         pin: None,
+        session: None,
         demand: Demand::default(),
         client_hash: 0,
         full: RegionSet::EMPTY,

@@ -99,6 +99,15 @@ impl<'a> Demand<'a> {
     }
 }
 
+/// Where a client was, as its token says: a wish that the client did not make itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session<'a> {
+    /// The name of the region.
+    pub region: &'a str,
+    /// The release that answered there, if it was known.
+    pub release: Option<&'a str>,
+}
+
 /// The routing facts of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask<'a> {
@@ -108,6 +117,8 @@ pub struct Ask<'a> {
     pub intent: Intent,
     /// The region it wishes for.
     pub pin: Option<Pin<'a>>,
+    /// Where its client was before; `None` on routes that keep nobody.
+    pub session: Option<Session<'a>>,
     /// The versions it demands.
     pub demand: Demand<'a>,
     /// A stable hash of the client, for release splits.

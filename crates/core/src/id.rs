@@ -68,6 +68,12 @@ impl RegionSet {
         Self(self.0 & other.0)
     }
 
+    /// The regions that are in either set.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The regions of this set that are not in the other one.
     #[must_use]
     pub fn without(self, other: Self) -> Self {

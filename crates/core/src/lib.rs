@@ -12,10 +12,11 @@
 //! 3. [`policy`]: the validated model of a policy file.
 //! 4. [`ask`], [`snapshot`], [`route`]: one request, one picture of the world, one decision.
 //! 5. [`explain`]: the same decision with every reason kept.
-//! 6. [`balance`]: which endpoint of the chosen region.
-//! 7. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
-//! 8. [`drain`]: how a region or an endpoint is emptied.
-//! 9. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 6. [`sticky`]: the signed token that keeps a client where it was.
+//! 7. [`balance`]: which endpoint of the chosen region.
+//! 8. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
+//! 9. [`drain`]: how a region or an endpoint is emptied.
+//! 10. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
@@ -32,6 +33,7 @@ pub mod moment;
 pub mod policy;
 pub mod route;
 pub mod snapshot;
+pub mod sticky;
 
 pub use moment::Moment;
 

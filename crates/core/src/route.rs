@@ -1,14 +1,15 @@
 //! Which region answers: one pure function over a snapshot and an ask.
 //!
 //! Filters come in a fixed order, and each keeps its reason: residency, drained or dark, contract,
-//! already tried, pin, release, nearest. [`route`] runs them silently; [`crate::explain`] runs the
+//! already tried, pin, session, release, nearest. [`route`] runs them silently; [`crate::explain`] runs the
 //! very same ones and writes down every region that was passed over.
 
-use crate::ask::{Ask, Demand};
+use crate::ask::{Ask, Demand, Session};
 use crate::id::{RegionId, RegionSet};
-use crate::policy::{PinRule, Require, Route, Strategy};
+use crate::policy::{PinRule, Policy, Require, Route, Strategy};
 use crate::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
 
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,29 @@ pub struct Choice {
     pub reason: Reason,
     /// What became of the pin.
     pub pin: PinOutcome,
-    /// The release that the split assigned, as its place in the policy's split.
-    pub assigned: Option<usize>,
+    /// What became of the session.
+    pub session: SessionOutcome,
+    /// Who assigned a release, if somebody did.
+    pub assigned: Option<Assigned>,
+}
+
+impl Choice {
+    /// The name of the assigned release, for the policy and the session that were decided on.
+    pub fn release<'a>(&self, policy: &'a Policy, session: Option<Session<'a>>) -> Option<&'a str> {
+        match self.assigned? {
+            Assigned::Split(place) => policy.releases.split.get(place).map(|(name, _)| &**name),
+            Assigned::Session => session?.release,
+        }
+    }
+}
+
+/// Who assigned a release to a request that demands none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Assigned {
+    /// The policy's split, or the session's side of it: the release at this place.
+    Split(usize),
+    /// The session, where nothing is split.
+    Session,
 }
 
 /// The rule that chose a region.
@@ -30,6 +52,8 @@ pub struct Choice {
 pub enum Reason {
     /// The request asked for this region.
     Pin,
+    /// The client was there before.
+    Session,
     /// It is the nearest that may answer.
     Nearest,
     /// It is the nearest with room: a nearer one is full.
@@ -43,6 +67,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Self::Pin => "pin",
+            Self::Session => "session",
             Self::Nearest => "nearest",
             Self::Spill => "spill",
             Self::LastResort => "last_resort",
@@ -71,6 +96,31 @@ impl PinOutcome {
             Self::Honoured => "honoured",
             Self::Unknown => "unknown",
             Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// What became of the session of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionOutcome {
+    /// There was none, or the route keeps nobody.
+    Absent,
+    /// The region of the session answers.
+    Honoured,
+    /// Another region answers: its own may not now, or the request wants another one.
+    Moved,
+    /// No region has this name any more.
+    Orphaned,
+}
+
+impl SessionOutcome {
+    /// The outcome as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Honoured => "honoured",
+            Self::Moved => "moved",
+            Self::Orphaned => "orphaned",
         }
     }
 }
@@ -143,12 +193,14 @@ pub enum Cause {
     Verdict(Verdict),
     /// None of its endpoints reports what the request demands.
     Unmet,
-    /// None of its endpoints runs the release that the split assigned.
+    /// None of its endpoints runs the release that the split or the session assigned.
     OtherRelease,
     /// It was tried for this request and could not be reached.
     Tried,
     /// The request is pinned to another region.
     NotPinned,
+    /// The client was in another region, which may still answer.
+    NotInSession,
     /// It has as many requests open as it may take.
     Full,
     /// It is held back.
@@ -170,6 +222,7 @@ impl Cause {
             Self::OtherRelease => "other_release",
             Self::Tried => "tried",
             Self::NotPinned => "not_pinned",
+            Self::NotInSession => "not_in_session",
             Self::Full => "full",
             Self::Held(held) => held.word(),
             Self::Degraded => "degraded",
@@ -180,8 +233,9 @@ impl Cause {
 
 /// Decides which region answers `ask`.
 ///
-/// A demand of the request beats its pin, and a pin beats distance. Every one of them but a demand
-/// and a strict pin is a wish: a region that is not available is passed over.
+/// A demand of the request beats its pin, a pin beats the session, and a session beats distance.
+/// Every one of them but a demand and a strict pin is a wish: a region that is not available is
+/// passed over.
 ///
 /// # Errors
 /// Why nobody may answer. An ask for a route that the policy does not have is refused with
@@ -192,7 +246,7 @@ pub fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusal> {
 
 /// Whether an endpoint of an eligible region may serve a request.
 ///
-/// `assigned` is the release that the split assigned, if it did.
+/// `assigned` is the release that the split or the session assigned, if one did.
 pub fn admits(
     route: &Route,
     endpoint: &Endpoint,
@@ -243,7 +297,8 @@ pub(crate) fn walk<T: Trace>(
         if T::RECORDS { snapshot.iter().map(|(id, _)| id).collect() } else { RegionSet::ALL };
     let allowed =
         narrow(trace, everywhere, everywhere.and(route.residency), |_| Cause::OutsideResidency);
-    let matching = filter_by_contract(snapshot, ask, route, allowed, trace);
+    let staying = session::staying(snapshot, ask, route);
+    let matching = filter_by_contract(snapshot, ask, route, (allowed, staying), trace);
     if matching.is_empty() {
         return Err(nobody(snapshot, ask, route));
     }
@@ -251,19 +306,28 @@ pub(crate) fn walk<T: Trace>(
     if reachable.is_empty() {
         return Err(Refusal::Unreachable);
     }
-    let pin = match pinned(snapshot, ask, route, reachable)? {
+    let chosen = |region, reason, pin, assigned| {
+        let session = session::outcome(snapshot, ask, region);
+        Choice { region, reason, pin, session, assigned }
+    };
+    let only = |region: RegionId| -> RegionSet { [region].into_iter().collect() };
+    let pin = match pinned(snapshot, ask, route, reachable.without(staying))? {
         Ok(region) => {
-            let only = [region].into_iter().collect();
-            let only = narrow(trace, reachable, only, |_| Cause::NotPinned);
+            let cause = |it| if staying.contains(it) { Cause::Drained } else { Cause::NotPinned };
+            let only = narrow(trace, reachable, only(region), cause);
             let (_, assigned) = filter_by_release(snapshot, ask, route, only, trace);
-            let pin = PinOutcome::Honoured;
-            return Ok(Choice { region, reason: Reason::Pin, pin, assigned });
+            return Ok(chosen(region, Reason::Pin, PinOutcome::Honoured, assigned));
         }
         Err(outcome) => outcome,
     };
+    if let Some(region) = session::region(snapshot, ask, reachable) {
+        let only = narrow(trace, reachable, only(region), |_| Cause::NotInSession);
+        let (_, assigned) = filter_by_release(snapshot, ask, route, only, trace);
+        return Ok(chosen(region, Reason::Session, pin, assigned));
+    }
     let (released, assigned) = filter_by_release(snapshot, ask, route, reachable, trace);
     let (region, reason) = nearest(snapshot, ask, route, released, trace)?;
-    Ok(Choice { region, reason, pin, assigned })
+    Ok(chosen(region, reason, pin, assigned))
 }
 
 /// Keeps the regions of `to`, and notes why each other one of `from` is passed over.
@@ -283,19 +347,17 @@ fn filter_by_contract<T: Trace>(
     snapshot: &Snapshot,
     ask: &Ask<'_>,
     route: &Route,
-    allowed: RegionSet,
+    (allowed, staying): (RegionSet, RegionSet),
     trace: &mut T,
 ) -> RegionSet {
-    let answering =
-        narrow(trace, allowed, allowed.and(snapshot.answering), |region| {
-            match snapshot.region(region) {
-                Some(region) if region.drained => Cause::Drained,
-                Some(region) => Cause::Verdict(region.verdict),
-                None => Cause::Verdict(Verdict::Unknown),
-            }
-        });
+    let answering = allowed.and(snapshot.answering).or(staying);
+    let answering = narrow(trace, allowed, answering, |region| match snapshot.region(region) {
+        Some(region) if region.drained => Cause::Drained,
+        Some(region) => Cause::Verdict(region.verdict),
+        None => Cause::Verdict(Verdict::Unknown),
+    });
     let matching = match (ask.demand.is_empty(), route.require) {
-        (true, Require::Contract) => answering.and(snapshot.routable),
+        (true, Require::Contract) => answering.and(snapshot.routable.or(staying)),
         (true, Require::Answer) => answering,
         (false, _) => {
             regions_where(snapshot, answering, |region| demand_met(snapshot, ask, region))
@@ -315,7 +377,7 @@ fn demand_met(snapshot: &Snapshot, ask: &Ask<'_>, region: &Region) -> bool {
     agreed && region.endpoints.iter().any(|it| admits(route, it, &ask.demand, None))
 }
 
-/// Regions that run the release which the split assigns to this client.
+/// Regions that run the release which the session or the split assigns to this client.
 ///
 /// An assignment is not the client's own wish, so it keeps nobody from an answer: all regions stay
 /// when none of them runs the release, or when those that do are full and others are not.
@@ -325,21 +387,22 @@ fn filter_by_release<T: Trace>(
     route: &Route,
     among: RegionSet,
     trace: &mut T,
-) -> (RegionSet, Option<usize>) {
-    let releases = &snapshot.policy.releases;
-    if releases.split.is_empty() || ask.demand.release.is_some() {
+) -> (RegionSet, Option<Assigned>) {
+    if ask.demand.release.is_some() {
         return (among, None);
     }
-    let Some(place) = releases.assigned(ask.client_hash) else { return (among, None) };
-    let name = releases.split.get(place).map(|(name, _)| &**name);
+    let Some((assigned, name)) = session::assigned(&snapshot.policy, ask) else {
+        return (among, None);
+    };
     let running = regions_where(snapshot, among, |region| {
-        region.endpoints.iter().any(|it| !it.ejected && admits(route, it, &ask.demand, name))
+        let mut endpoints = region.endpoints.iter();
+        endpoints.any(|it| !it.ejected && admits(route, it, &ask.demand, Some(name)))
     });
     let has_room = |set: RegionSet| !set.without(ask.full).is_empty();
     if running.is_empty() || (has_room(among) && !has_room(running)) {
         return (among, None);
     }
-    (narrow(trace, among, running, |_| Cause::OtherRelease), Some(place))
+    (narrow(trace, among, running, |_| Cause::OtherRelease), Some(assigned))
 }
 
 fn regions_where(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderName;
 use pingora::http::RequestHeader;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin};
+use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{HashKey, Policy, Route};
 
@@ -12,9 +12,11 @@ use crate::headers;
 
 /// What about a request does not stand in its head.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct Circumstances<'r> {
     /// The address of the client.
     pub client: Option<IpAddr>,
+    /// Where its client was, as a verified token says.
+    pub session: Option<Session<'r>>,
     /// Regions that have as many requests open as they may take.
     pub full: RegionSet,
     /// Regions that were already tried.
@@ -48,9 +50,9 @@ pub fn read<'r>(
     policy: &'r Policy,
     (place, route): (usize, &Route),
     request: &'r RequestHeader,
-    circumstances: Circumstances,
+    circumstances: Circumstances<'r>,
 ) -> Ask<'r> {
-    let Circumstances { client, full, tried } = circumstances;
+    let Circumstances { client, session, full, tried } = circumstances;
     let demand = demand(policy, request);
     let may_pin = policy.pins_from.is_empty() || client.is_some_and(|it| policy.may_pin(it));
     let pin = text(request, &headers::REGION_PIN).filter(|_| may_pin).map(Pin::parse);
@@ -60,7 +62,7 @@ pub fn read<'r>(
         hash(&policy.releases.by, request, client)
     };
     let intent = route.intent.unwrap_or_else(|| Intent::of_method(request.method.as_str()));
-    Ask { route: place, intent, pin, demand, client_hash, full, tried }
+    Ask { route: place, intent, pin, session, demand, client_hash, full, tried }
 }
 
 /// Reads the versions that a request demands of whoever answers it.

@@ -315,6 +315,7 @@ pub(crate) mod tests {
             route: 0,
             intent: Intent::Read,
             pin: None,
+            session: None,
             demand: Demand::default(),
             client_hash: 0,
             full: RegionSet::EMPTY,

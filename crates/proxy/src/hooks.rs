@@ -82,8 +82,8 @@ impl Proxy {
         let (place, of_policy) =
             ask::route(&snapshot.policy, request).ok_or_else(Problem::no_route)?;
         self.metrics.asked(place);
-        let circumstances =
-            Circumstances { client: ctx.client, full: ctx.world.full(), tried: RegionSet::EMPTY };
+        let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
+        let circumstances = Circumstances { client: ctx.client, session: None, full, tried };
         let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);
         let choice =
             route(snapshot, &ask).map_err(|refusal| Problem::refused(refusal, snapshot, &ask))?;
@@ -96,8 +96,8 @@ impl Proxy {
             intent: ask.intent,
             carriage: carriage(session),
             has_body: false,
-            full: circumstances.full,
-            tried: circumstances.tried,
+            full,
+            tried,
         })
     }
 }

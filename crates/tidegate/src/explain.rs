@@ -99,7 +99,8 @@ pub(crate) fn answer(
             "generation": generation, "passed": [],
         }));
     };
-    let circumstances = Circumstances { client: question.client, full, tried: RegionSet::EMPTY };
+    let circumstances =
+        Circumstances { client: question.client, session: None, full, tried: RegionSet::EMPTY };
     let ask = ask::read(policy, (place, route), &request, circumstances);
     let Explanation { outcome, passed } = explain_core(snapshot, &ask);
     let passed: Vec<_> = passed.iter().map(|it| pass(snapshot, *it)).collect();
@@ -137,8 +138,7 @@ fn request(question: &Question) -> Result<RequestHeader, Trouble> {
 
 fn chosen(snapshot: &Snapshot, ask: &CoreAsk<'_>, choice: Choice) -> Json {
     let policy = &snapshot.policy;
-    let assigned = choice.assigned.and_then(|it| policy.releases.split.get(it));
-    let assigned = assigned.map(|(name, _)| &**name);
+    let assigned = choice.release(policy, ask.session);
     let route = policy.routes.get(ask.route);
     let region = snapshot.region(choice.region);
     let endpoints = region.into_iter().flat_map(|it| &it.endpoints).filter(|endpoint| {

@@ -8,10 +8,11 @@ use crate::explain::{differences, explain};
 use crate::id::RegionId;
 use crate::snapshot::Verdict;
 
-use super::{PinOutcome, Reason, Refusal, route};
+use super::{PinOutcome, Reason, Refusal, SessionOutcome, route};
 use line::with;
 
 mod line;
+mod sessions;
 
 /// Routes one request in one world. `explain` must say the same and account for every region.
 fn check(world: &str, request: &str, answer: &str) {
@@ -26,8 +27,14 @@ fn check(world: &str, request: &str, answer: &str) {
                 if matches!(choice.pin, PinOutcome::Unknown | PinOutcome::Unavailable) {
                     told.push(format!("pin={}", choice.pin.word()));
                 }
-                if let Some(place) = choice.assigned {
-                    told.push(format!("release={}", snapshot.policy.releases.split[place].0));
+                if !matches!(
+                    (choice.session, choice.reason),
+                    (SessionOutcome::Absent, _) | (SessionOutcome::Honoured, Reason::Session)
+                ) {
+                    told.push(format!("session={}", choice.session.word()));
+                }
+                if let Some(release) = choice.release(&snapshot.policy, ask.session) {
+                    told.push(format!("release={release}"));
                 }
                 told.join(" ")
             }
@@ -412,9 +419,10 @@ fn differences_are_those_of_the_endpoint_that_comes_closest() {
 fn words_are_stable_and_no_two_are_the_same() {
     let codes: BTreeSet<&str> = Refusal::ALL.iter().map(|it| it.code()).collect();
     assert_eq!(codes.len(), Refusal::ALL.len());
-    let reasons = [Reason::Pin, Reason::Nearest, Reason::Spill, Reason::LastResort];
+    let reasons =
+        [Reason::Pin, Reason::Session, Reason::Nearest, Reason::Spill, Reason::LastResort];
     let reasons = reasons.map(Reason::word);
-    assert_eq!(reasons, ["pin", "nearest", "spill", "last_resort"]);
+    assert_eq!(reasons, ["pin", "session", "nearest", "spill", "last_resort"]);
     for verdict in Verdict::ALL {
         assert_eq!(Verdict::from_word(&verdict.to_string()), Some(verdict));
     }

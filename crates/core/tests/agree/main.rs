@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_core::ask::{Ask, Demand, Intent, Pin};
 use tidegate_core::explain::{differences, explain};
 use tidegate_core::id::{Generation, RegionId, RegionSet};
-use tidegate_core::policy::Require;
-use tidegate_core::route::{Choice, PinOutcome, Reason, Refusal, admits, route};
+use tidegate_core::policy::{OnDrain, Require};
+use tidegate_core::route::{Choice, PinOutcome, Reason, Refusal, SessionOutcome, admits, route};
 use tidegate_core::snapshot::{Endpoint, Snapshot, Verdict};
 
 mod reference;
@@ -69,6 +69,7 @@ fn judge(snapshot: &Snapshot, ask: &Ask<'_>, census: &mut Census) -> Result<(), 
             admissible(snapshot, ask, choice)?;
             count(census, [choice.reason.word(), choice.pin.word()]);
             count(census, choice.assigned.map(|_| "assigned"));
+            count(census, [session_word(choice)]);
         }
         Err(refusal) => {
             let told = differences(snapshot, ask);
@@ -88,7 +89,13 @@ fn admissible(snapshot: &Snapshot, ask: &Ask<'_>, choice: Choice) -> Result<(), 
     let region = snapshot.region(choice.region).ok_or("a region that is not there")?;
     let route = snapshot.policy.routes.get(ask.route).ok_or("a route that is not there")?;
     let named = |what: &str| format!("{} {what}", region.name);
-    ensure(!region.drained, || named("is drained"))?;
+    let stays =
+        choice.reason == Reason::Session && snapshot.policy.sticky.on_drain == OnDrain::Stay;
+    ensure(!region.drained || stays, || named("is drained"))?;
+    let is_home = ask.session.is_some_and(|it| *it.region == *region.name);
+    ensure(is_home == (choice.session == SessionOutcome::Honoured), || named("is not told right"))?;
+    let comes_back = choice.reason == Reason::Session;
+    ensure(!comes_back || is_home && region.held.is_none(), || named("is nobody's session"))?;
     ensure(region.verdict.is_answering(), || named("answers nobody"))?;
     ensure(route.residency.contains(choice.region), || named("is outside the residency"))?;
     ensure(!ask.tried.contains(choice.region), || named("was tried"))?;
@@ -96,8 +103,7 @@ fn admissible(snapshot: &Snapshot, ask: &Ask<'_>, choice: Choice) -> Result<(), 
     let is_pinned = ask.pin.is_some_and(|pin| *pin.region == *region.name);
     let is_honoured = choice.pin == PinOutcome::Honoured;
     ensure(!is_honoured || is_pinned, || named("is pinned by nobody"))?;
-    let assigned = choice.assigned.and_then(|it| snapshot.policy.releases.split.get(it));
-    let assigned = assigned.map(|(name, _)| &**name);
+    let assigned = choice.release(&snapshot.policy, ask.session);
     let admitted = region.endpoints.iter().filter(|it| admits(route, it, &ask.demand, assigned));
     let admitted: Vec<&Endpoint> = admitted.collect();
     let is_asked_for = !ask.demand.is_empty() || assigned.is_some();
@@ -128,6 +134,15 @@ fn serves_rightly(endpoint: &Endpoint, ask: &Ask<'_>, require: Require) -> Resul
     ensure(ask.demand.is_empty() || meets, || format!("sends to {address} against the demand"))
 }
 
+fn session_word(choice: Choice) -> &'static str {
+    match choice.session {
+        SessionOutcome::Absent => "without_session",
+        SessionOutcome::Honoured => "session_honoured",
+        SessionOutcome::Moved => "session_moved",
+        SessionOutcome::Orphaned => "session_orphaned",
+    }
+}
+
 fn nobody_is_inside(snapshot: &Snapshot, ask: &Ask<'_>) -> bool {
     let route = snapshot.policy.routes.get(ask.route);
     route.is_none_or(|route| !snapshot.iter().any(|(id, _)| route.residency.contains(id)))
@@ -144,7 +159,8 @@ fn count(census: &mut Census, words: impl IntoIterator<Item = &'static str>) {
 /// Every word that some outcome or some cause has.
 fn everything() -> Vec<&'static str> {
     let mut words = vec!["pin", "nearest", "spill", "last_resort", "assigned"];
-    words.extend(["absent", "honoured", "unknown", "unavailable"]);
+    words.extend(["absent", "honoured", "unknown", "unavailable", "session", "without_session"]);
+    words.extend(["session_honoured", "session_moved", "session_orphaned", "not_in_session"]);
     words.extend(Refusal::ALL.iter().map(|it| it.code()));
     words.extend(["outside_residency", "drained", "dark", "mismatched", "mixed", "demand_unmet"]);
     words.extend(["other_release", "tried", "not_pinned", "full", "degraded", "farther"]);
@@ -158,6 +174,7 @@ fn plain(route: usize) -> Ask<'static> {
         route,
         intent: Intent::Read,
         pin: None,
+        session: None,
         demand: Demand::default(),
         client_hash: u64::MAX,
         full: RegionSet::EMPTY,

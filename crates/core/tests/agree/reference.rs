@@ -3,8 +3,8 @@
 use tidegate_core::ask::Ask;
 use tidegate_core::contract::{Found, Report, Value};
 use tidegate_core::id::{KeyId, RegionId};
-use tidegate_core::policy::{PinRule, Require, Route, Strategy};
-use tidegate_core::route::{Choice, PinOutcome, Reason, Refusal};
+use tidegate_core::policy::{OnDrain, PinRule, Require, Route, Strategy};
+use tidegate_core::route::{Assigned, Choice, PinOutcome, Reason, Refusal, SessionOutcome};
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot, Verdict};
 
 type Place<'a> = (RegionId, &'a Region);
@@ -21,24 +21,32 @@ pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusa
     let all: Vec<Place<'_>> = snapshot.iter().collect();
     let inside = find(&keep(&all, &|(id, _)| route.residency.contains(*id)));
     let matching = find(&keep(&inside, &|(_, it)| matches(snapshot, route, ask, it)));
-    if matching.is_empty() {
+    let home = home(snapshot, route, ask);
+    if matching.is_empty() && home.is_none() {
         let outside = find(&keep(&all, &|(id, _)| !route.residency.contains(*id)));
         let is_elsewhere = outside.iter().any(|(_, it)| matches(snapshot, route, ask, it));
         return Err(refusal(ask, &inside, is_elsewhere));
     }
     let untried = find(&keep(&matching, &|(id, _)| !ask.tried.contains(*id)));
-    if untried.is_empty() {
+    if untried.is_empty() && home.is_none() {
         return Err(Refusal::Unreachable);
     }
+    let session = |place: Place<'_>| session(snapshot, ask, place);
     let pin = match pin(snapshot, route, ask, &untried) {
         Some((PinOutcome::Honoured, Some(place))) => {
             let (_, assigned) = released(snapshot, route, ask, vec![place]);
             let (reason, pin) = (Reason::Pin, PinOutcome::Honoured);
-            return Ok(Choice { region: place.0, reason, pin, assigned });
+            let session = session(place);
+            return Ok(Choice { region: place.0, reason, pin, session, assigned });
         }
         Some((outcome, _)) => outcome,
         None => return Err(Refusal::PinUnavailable),
     };
+    if let Some(home) = home {
+        let (_, assigned) = released(snapshot, route, ask, vec![home]);
+        let (reason, session) = (Reason::Session, SessionOutcome::Honoured);
+        return Ok(Choice { region: home.0, reason, pin, session, assigned });
+    }
     let (mut candidates, assigned) = released(snapshot, route, ask, untried);
     candidates.sort_by_key(|place| standing(snapshot, route, place));
     let first = candidates.first().map(|(id, _)| *id);
@@ -51,14 +59,42 @@ pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusa
     } else {
         Reason::Spill
     };
-    Ok(Choice { region, reason, pin, assigned })
+    Ok(Choice { region, reason, pin, session: session((region, chosen)), assigned })
 }
 
-/// Whether a region may answer, by its verdict or by one of its endpoints.
+/// The region of the session, if it may have it.
+fn home<'a>(snapshot: &'a Snapshot, route: &Route, ask: &Ask<'_>) -> Option<Place<'a>> {
+    let session = ask.session?;
+    let (id, region) = snapshot.iter().find(|(_, it)| *it.name == *session.region)?;
+    let may_stay = snapshot.policy.sticky.on_drain == OnDrain::Stay;
+    let has_place =
+        route.residency.contains(id) && !ask.tried.contains(id) && !ask.full.contains(id);
+    let is_open = region.held.is_none() && (!region.drained || may_stay);
+    (has_place && is_open && is_fit(snapshot, route, ask, region)).then_some((id, region))
+}
+
+/// What becomes of the session when this region answers.
+fn session(snapshot: &Snapshot, ask: &Ask<'_>, (_, chosen): Place<'_>) -> SessionOutcome {
+    match ask.session {
+        None => SessionOutcome::Absent,
+        Some(session) if *session.region == *chosen.name => SessionOutcome::Honoured,
+        Some(session) if snapshot.regions.iter().any(|it| *it.name == *session.region) => {
+            SessionOutcome::Moved
+        }
+        Some(_) => SessionOutcome::Orphaned,
+    }
+}
+
+/// Whether a region may answer anybody.
 fn matches(snapshot: &Snapshot, route: &Route, ask: &Ask<'_>, region: &Region) -> bool {
+    !region.drained && is_fit(snapshot, route, ask, region)
+}
+
+/// Whether a region is fit to answer, by its verdict or by one of its endpoints.
+fn is_fit(snapshot: &Snapshot, route: &Route, ask: &Ask<'_>, region: &Region) -> bool {
     let probing = &snapshot.policy.probing;
     let mixed_is_fine = probing.mixed_allowed || probing.shadow || route.require == Require::Answer;
-    if region.drained || matches!(region.verdict, Verdict::Unknown | Verdict::Dark) {
+    if matches!(region.verdict, Verdict::Unknown | Verdict::Dark) {
         return false;
     }
     if !demands(ask).is_empty() || ask.demand.release.is_some() {
@@ -156,35 +192,46 @@ fn pin<'a>(
     Some((if is_known { PinOutcome::Unavailable } else { PinOutcome::Unknown }, None))
 }
 
-/// Those of the regions that run the release which the split assigns, if that leaves an answer.
+/// Those of the regions that run the release which is assigned, if that leaves an answer.
 fn released<'a>(
     snapshot: &Snapshot,
     route: &Route,
     ask: &Ask<'_>,
     among: Vec<Place<'a>>,
-) -> (Vec<Place<'a>>, Option<usize>) {
-    let split = snapshot.policy.releases.split.iter().enumerate();
-    let tickets: Vec<(usize, &str)> = split
-        .flat_map(|(place, (name, weight))| (0..*weight).map(move |_| (place, &**name)))
-        .collect();
-    let total = u64::try_from(tickets.len()).unwrap_or(u64::MAX);
-    let drawn = ask.client_hash.checked_rem(total).and_then(|it| usize::try_from(it).ok());
-    let Some((place, name)) = drawn.and_then(|it| tickets.get(it).copied()) else {
-        return (among, None);
-    };
+) -> (Vec<Place<'a>>, Option<Assigned>) {
+    let Some((assigned, name)) = assigned(snapshot, ask) else { return (among, None) };
     if ask.demand.release.is_some() {
         return (among, None);
     }
     let runs = |(_, region): &&Place<'a>| {
         let mut endpoints = region.endpoints.iter().filter(|it| !it.ejected);
-        endpoints.any(|it| serves(route, ask, it, Some(name)))
+        endpoints.any(|it| serves(route, ask, it, Some(&name)))
     };
     let running: Vec<Place<'a>> = among.iter().filter(runs).copied().collect();
     let has_room = |places: &[Place<'_>]| places.iter().any(|(id, _)| !ask.full.contains(*id));
     if running.is_empty() || (!has_room(&running) && has_room(&among)) {
         return (among, None);
     }
-    (running, Some(place))
+    (running, Some(assigned))
+}
+
+/// The release that a client gets: the one that it had, or the one that it draws.
+fn assigned(snapshot: &Snapshot, ask: &Ask<'_>) -> Option<(Assigned, String)> {
+    let split = &snapshot.policy.releases.split;
+    let had = ask.session.and_then(|it| it.release);
+    if split.is_empty() {
+        return Some((Assigned::Session, had?.to_owned()));
+    }
+    let tickets: Vec<(usize, &str)> = split
+        .iter()
+        .enumerate()
+        .flat_map(|(place, (name, weight))| (0..*weight).map(move |_| (place, &**name)))
+        .collect();
+    let total = u64::try_from(tickets.len()).unwrap_or(u64::MAX);
+    let drawn = ask.client_hash.checked_rem(total).and_then(|it| usize::try_from(it).ok());
+    let kept = tickets.iter().find(|(_, name)| Some(*name) == had);
+    let (place, name) = kept.or_else(|| tickets.get(drawn?))?;
+    Some((Assigned::Split(*place), (*name).to_owned()))
 }
 
 /// What regions are sorted by: held ones last, then those that differ, then distance, then name.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tidegate_core::Moment;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin};
+use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
 use tidegate_core::contract::{
     Accepts, Contract, Expectation, Found, INDEX_HASH, MODEL_TAG, Mismatch, Report, SCHEMA_REV,
     Value, Weight,
 };
 use tidegate_core::id::{EndpointId, Generation, KeyId, KeySet, Name, RegionId, RegionSet};
-use tidegate_core::policy::{PinRule, Policy, Require, Route, Strategy};
+use tidegate_core::policy::{OnDrain, PinRule, Policy, Require, Route, Strategy};
 use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
 
 use crate::sample;
@@ -27,6 +27,7 @@ pub(crate) fn snapshot(rng: &mut Rng) -> Snapshot {
     policy.contract = contract(rng);
     policy.probing.mixed_allowed = rng.u8(..10) == 0;
     policy.probing.shadow = rng.u8(..10) == 0;
+    policy.sticky.on_drain = pick(rng, &[OnDrain::Move, OnDrain::Stay]);
     if rng.u8(..3) == 0 {
         let splits = ["r1", "r2", "r9"].map(|name| (Name::from(name), rng.u32(..3)));
         policy.releases.split = splits.to_vec();
@@ -168,6 +169,11 @@ pub(crate) fn ask(rng: &mut Rng, snapshot: &Snapshot) -> Ask<'static> {
         |rng: &mut Rng, values: &[&'static str]| (rng.u8(..6) == 0).then(|| pick(rng, values));
     let pin = wish(rng, &["us", "us", "eu", "eu", "ap", "mars", "US"]);
     let pin = pin.map(|region| Pin { region, strict: rng.u8(..3) == 0 });
+    let was_there = rng.u8(..3) == 0;
+    let session = was_there.then(|| Session {
+        region: pick(rng, &["us", "eu", "ap", "mars"]),
+        release: pick(rng, &[None, Some("r1"), Some("r2"), Some("r9")]),
+    });
     let demand = if rng.bool() {
         Demand::default()
     } else {
@@ -185,6 +191,7 @@ pub(crate) fn ask(rng: &mut Rng, snapshot: &Snapshot) -> Ask<'static> {
         route: rng.usize(..snapshot.policy.routes.len()),
         intent: pick(rng, &[Intent::Read, Intent::Write]),
         pin,
+        session,
         demand,
         client_hash: rng.u64(..),
         full: rarely(rng),

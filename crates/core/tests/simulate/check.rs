@@ -6,8 +6,8 @@ use tidegate_core::Moment;
 use tidegate_core::ask::Ask;
 use tidegate_core::explain::Explanation;
 use tidegate_core::id::RegionId;
-use tidegate_core::policy::{Require, Route, Strategy};
-use tidegate_core::route::{Choice, Reason, Refusal, admits};
+use tidegate_core::policy::{OnDrain, Require, Route, Strategy};
+use tidegate_core::route::{Choice, Reason, Refusal, SessionOutcome, admits};
 use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
 
 use crate::oracle::Oracle;
@@ -42,13 +42,14 @@ pub(crate) enum Quiet {
 pub(crate) type Check = fn(&Decision<'_>) -> Result<(), String>;
 
 /// Everything that must hold.
-pub(crate) const CHECKS: [Check; 8] = [
+pub(crate) const CHECKS: [Check; 9] = [
     explain_says_the_same,
     the_choice_is_one_of_the_eligible,
     a_drained_region_gets_nothing,
     only_a_matching_region_answers,
     only_matching_endpoints_serve,
     a_held_region_is_the_last_resort,
+    a_session_comes_back_to_its_region,
     nobody_is_refused_without_need,
     in_quiet_times_the_nearest_answers,
 ];
@@ -104,7 +105,9 @@ fn the_choice_is_one_of_the_eligible(decision: &Decision<'_>) -> Result<(), Stri
 fn a_drained_region_gets_nothing(decision: &Decision<'_>) -> Result<(), String> {
     let Some((_, region)) = decision.chosen() else { return Ok(()) };
     let is_drained = decision.oracle.drained.contains(&region.name);
-    ensure(!is_drained, || format!("{} is drained and chosen", region.name))
+    let is_home = decision.ask.session.is_some_and(|it| *it.region == *region.name);
+    let stays = is_home && decision.snapshot.policy.sticky.on_drain == OnDrain::Stay;
+    ensure(!is_drained || stays, || format!("{} is drained and chosen", region.name))
 }
 
 fn only_a_matching_region_answers(decision: &Decision<'_>) -> Result<(), String> {
@@ -120,8 +123,7 @@ fn only_a_matching_region_answers(decision: &Decision<'_>) -> Result<(), String>
 
 fn only_matching_endpoints_serve(decision: &Decision<'_>) -> Result<(), String> {
     let Some((choice, region)) = decision.chosen() else { return Ok(()) };
-    let split = &decision.snapshot.policy.releases.split;
-    let assigned = choice.assigned.and_then(|it| split.get(it)).map(|(name, _)| &**name);
+    let assigned = choice.release(&decision.snapshot.policy, decision.ask.session);
     let demand = &decision.ask.demand;
     let serving = region.endpoints.iter().filter(|it| admits(decision.route, it, demand, assigned));
     let serving: Vec<&Endpoint> = serving.collect();
@@ -176,6 +178,25 @@ fn a_held_region_is_the_last_resort(decision: &Decision<'_>) -> Result<(), Strin
     let fit = decision.fit()?;
     let better = fit.iter().find(is_free).map(|(_, it)| it.name.clone());
     ensure(better.is_none(), || format!("{} is held and {better:?} is not", region.name))
+}
+
+/// Where nothing but the session and the contract speaks, a region that may answer answers its own.
+fn a_session_comes_back_to_its_region(decision: &Decision<'_>) -> Result<(), String> {
+    let Ok(choice) = decision.outcome else { return Ok(()) };
+    let Some(session) = decision.ask.session else {
+        let is_told = choice.reason == Reason::Session || choice.session != SessionOutcome::Absent;
+        return ensure(!is_told, || "a session that nobody has".to_owned());
+    };
+    if choice.reason == Reason::Pin || !decision.goes_by_contract() {
+        return Ok(());
+    }
+    let fit = decision.fit()?;
+    let home = fit.iter().find(|(_, it)| *it.name == *session.region && it.held.is_none());
+    let Some((id, region)) = home else { return Ok(()) };
+    let (full, tried) = (decision.ask.full.contains(*id), decision.ask.tried.contains(*id));
+    ensure(full || tried || (choice.region, choice.reason) == (*id, Reason::Session), || {
+        format!("the session in {} goes elsewhere", region.name)
+    })
 }
 
 fn nobody_is_refused_without_need(decision: &Decision<'_>) -> Result<(), String> {

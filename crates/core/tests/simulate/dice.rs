@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_core::Moment;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin};
+use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
 use tidegate_core::contract::{
     Accepts, Contract, Expectation, INDEX_HASH, Key, SCHEMA_REV, Source, Weight,
 };
 use tidegate_core::id::{Name, RegionId, RegionSet};
 use tidegate_core::policy::{
-    EndpointAddress, EndpointSource, Failback, PinRule, Policy, Probing, RegionPolicy, Require,
-    Route, Strategy,
+    EndpointAddress, EndpointSource, Failback, OnDrain, PinRule, Policy, Probing, RegionPolicy,
+    Require, Route, Strategy,
 };
 
 use crate::sample;
@@ -46,6 +46,7 @@ pub(crate) fn policy(rng: &mut Rng, now: Moment) -> Policy {
     }
     numbers(rng, &mut policy);
     policy.contract = contract(rng, now);
+    policy.sticky.on_drain = pick(rng, &[OnDrain::Move, OnDrain::Stay]);
     if once_in(rng, 4) {
         policy.releases.split = ["r1", "r2"].map(|it| (Name::from(it), rng.u32(1..4))).to_vec();
     }
@@ -150,6 +151,7 @@ pub(crate) fn plain(route: usize) -> Ask<'static> {
         route,
         intent: Intent::Read,
         pin: None,
+        session: None,
         demand: Demand::default(),
         client_hash: 0,
         full: RegionSet::EMPTY,
@@ -162,6 +164,10 @@ pub(crate) fn ask(rng: &mut Rng, routes: usize) -> Ask<'static> {
     if once_in(rng, 4) {
         let region = pick(rng, &["us", "eu", "ap", "mars"]);
         ask.pin = Some(Pin { region, strict: once_in(rng, 3) });
+    }
+    if once_in(rng, 4) {
+        let region = pick(rng, &["us", "eu", "ap", "mars"]);
+        ask.session = Some(Session { region, release: pick(rng, &[None, Some("r1"), Some("r2")]) });
     }
     if once_in(rng, 3) {
         ask.demand.index_hash = Some(pick(rng, &["a1", "b2", "zz"]));

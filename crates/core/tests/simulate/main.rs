@@ -27,7 +27,7 @@ const SEEDS: u64 = 1_000;
 /// that they are not, who goes out and comes back, and how requests end.
 const EVERYTHING: &str = "unknown green degraded mixed mismatched dark \
     recovering waiting_for_operator frozen ejected not_held out returned \
-    pin nearest spill last_resort contract_unmet release_unknown contract_unavailable \
+    pin session nearest spill last_resort contract_unmet release_unknown contract_unavailable \
     pin_unavailable residency_unavailable capacity_exhausted region_unreachable \
     no_region_available";
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_core::ask::Ask;
 use tidegate_core::explain::{Explanation, explain};
 use tidegate_core::id::RegionSet;
-use tidegate_core::policy::Policy;
+use tidegate_core::policy::{OnDrain, Policy};
 use tidegate_core::route::{Choice, Refusal, route};
 use tidegate_core::snapshot::{Region, Snapshot, Verdict};
 
@@ -32,7 +32,7 @@ const fn broken(name: &'static str, noticed_as: &'static [&'static str], bend: B
 const UNFIT: [&str; 3] = ["does not match", "does not answer", "has nobody to serve"];
 
 /// Rules that a simulation must not let pass.
-pub(crate) const MUTANTS: [Rule; 11] = [
+pub(crate) const MUTANTS: [Rule; 13] = [
     broken("a mismatched region counts as green", &UNFIT, |_, regions, _| {
         retitle(regions, Verdict::Mismatched, Verdict::Green);
     }),
@@ -45,7 +45,7 @@ pub(crate) const MUTANTS: [Rule; 11] = [
     broken("a mixed region counts as green", &UNFIT, |_, regions, _| {
         retitle(regions, Verdict::Mixed, Verdict::Green);
     }),
-    broken("a degraded region counts as dark", &["refused"], |_, regions, _| {
+    broken("a degraded region counts as dark", &["refused", "is held"], |_, regions, _| {
         retitle(regions, Verdict::Degraded, Verdict::Dark);
     }),
     broken("drains are ignored", &["is drained"], |_, regions, _| {
@@ -62,6 +62,10 @@ pub(crate) const MUTANTS: [Rule; 11] = [
         policy.routes.iter_mut().for_each(|it| it.residency = RegionSet::ALL);
     }),
     broken("what was tried is ignored", &["was tried"], |_, _, ask| ask.tried = RegionSet::EMPTY),
+    broken("sessions are ignored", &["session"], |_, _, ask| ask.session = None),
+    broken("sessions always stay", &["is drained"], |policy, _, _| {
+        policy.sticky.on_drain = OnDrain::Stay;
+    }),
     broken("the farthest region is the nearest", &["nearest"], |policy, _, _| {
         policy.regions.iter_mut().for_each(|it| it.distance = u32::MAX - it.distance);
     }),

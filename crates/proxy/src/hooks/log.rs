@@ -2,29 +2,53 @@
 
 use http::Version;
 use pingora::{Error, ErrorSource, ErrorType};
-use pingora_proxy::Session;
+use pingora_proxy::Session as Exchange;
 use tidegate_control::clock;
 use tidegate_core::Moment;
-use tidegate_core::route::{Choice, PinOutcome, Reason};
+use tidegate_core::route::{Choice, PinOutcome as Pin, Reason, SessionOutcome as Session};
 
 use super::Proxy;
 use crate::access::Line;
 use crate::ask;
 use crate::ctx::{Ctx, End};
 
-/// Why a region was chosen and what became of the pin, as `X-Region-Reason` says it.
+/// The words for a reason, with those for what became of a pin and of a session.
+macro_rules! told {
+    ($reason:literal, $pin:expr, $session:expr) => {
+        match ($pin, $session) {
+            (Pin::Absent | Pin::Honoured, Session::Absent | Session::Honoured) => $reason,
+            (Pin::Absent | Pin::Honoured, Session::Moved) => concat!($reason, "; session=moved"),
+            (Pin::Absent | Pin::Honoured, Session::Orphaned) => {
+                concat!($reason, "; session=orphaned")
+            }
+            (Pin::Unknown, Session::Absent | Session::Honoured) => {
+                concat!($reason, "; pin=unknown")
+            }
+            (Pin::Unknown, Session::Moved) => concat!($reason, "; pin=unknown; session=moved"),
+            (Pin::Unknown, Session::Orphaned) => {
+                concat!($reason, "; pin=unknown; session=orphaned")
+            }
+            (Pin::Unavailable, Session::Absent | Session::Honoured) => {
+                concat!($reason, "; pin=unavailable")
+            }
+            (Pin::Unavailable, Session::Moved) => {
+                concat!($reason, "; pin=unavailable; session=moved")
+            }
+            (Pin::Unavailable, Session::Orphaned) => {
+                concat!($reason, "; pin=unavailable; session=orphaned")
+            }
+        }
+    };
+}
+
+/// Why a region was chosen and what became of pin and session, as `X-Region-Reason` says it.
 pub(crate) fn reason(choice: &Choice) -> &'static str {
-    match (choice.reason, choice.pin) {
-        (Reason::Pin, _) => "pin",
-        (Reason::Nearest, PinOutcome::Absent | PinOutcome::Honoured) => "nearest",
-        (Reason::Nearest, PinOutcome::Unknown) => "nearest; pin=unknown",
-        (Reason::Nearest, PinOutcome::Unavailable) => "nearest; pin=unavailable",
-        (Reason::Spill, PinOutcome::Absent | PinOutcome::Honoured) => "spill",
-        (Reason::Spill, PinOutcome::Unknown) => "spill; pin=unknown",
-        (Reason::Spill, PinOutcome::Unavailable) => "spill; pin=unavailable",
-        (Reason::LastResort, PinOutcome::Absent | PinOutcome::Honoured) => "last_resort",
-        (Reason::LastResort, PinOutcome::Unknown) => "last_resort; pin=unknown",
-        (Reason::LastResort, PinOutcome::Unavailable) => "last_resort; pin=unavailable",
+    match choice.reason {
+        Reason::Pin => told!("pin", choice.pin, choice.session),
+        Reason::Session => told!("session", choice.pin, choice.session),
+        Reason::Nearest => told!("nearest", choice.pin, choice.session),
+        Reason::Spill => told!("spill", choice.pin, choice.session),
+        Reason::LastResort => told!("last_resort", choice.pin, choice.session),
     }
 }
 
@@ -51,7 +75,7 @@ fn protocol(version: Version) -> &'static str {
 }
 
 impl Proxy {
-    pub(super) fn log(&self, session: &Session, ctx: &Ctx) {
+    pub(super) fn log(&self, session: &Exchange, ctx: &Ctx) {
         let total = clock::elapsed_since(ctx.began);
         let status = session.response_written().map_or(0, |it| it.status.as_u16());
         if let Some((_, endpoint)) = ctx.endpoint()

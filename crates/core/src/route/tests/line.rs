@@ -6,21 +6,21 @@
 //! `index/release/schema/model`, where `-` and what is left out are not reported; `dark:a1` gives it a
 //! verdict other than its region's, and `a1!` has it ejected. A first part that begins with
 //! `policy` says what differs from the plain policy: `index=a1` or `index=any`, `schema=s1`,
-//! `mixed=allowed`, `shadow`, `split=r1:95,r2:5`.
+//! `mixed=allowed`, `shadow`, `split=r1:95,r2:5`, `drained=stay`.
 //!
-//! A request is `read` or `write` and then `pin=eu;strict`, `index=`, `schema=`, `model=`,
+//! A request is `read` or `write` and then `pin=eu;strict`, `session=eu/r1`, `index=`, `schema=`, `model=`,
 //! `release=`, `hash=`, `full=us,eu`, `tried=us,eu`; and, about its route, `require=answer`,
 //! `pins=require`, `pins=ignore`, `residency=us,eu`, `measured`.
 
 use std::sync::Arc;
 
 use crate::Moment;
-use crate::ask::{Ask, Demand, Intent, Pin};
+use crate::ask::{Ask, Demand, Intent, Pin, Session};
 use crate::contract::{
     Accepts, Expectation, Found, INDEX_HASH, MODEL_TAG, Report, SCHEMA_REV, Weight,
 };
 use crate::id::{EndpointId, Generation, KeyId, KeySet, Name, RegionSet};
-use crate::policy::{PinRule, Policy, Require, Strategy};
+use crate::policy::{OnDrain, PinRule, Policy, Require, Strategy};
 use crate::sample;
 use crate::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
 
@@ -49,6 +49,7 @@ fn policy(about: &str, regions: &[&str]) -> Policy {
         match word.split_once('=') {
             Some(("index", index)) => expect(&mut policy, INDEX_HASH, index),
             Some(("schema", schema)) => expect(&mut policy, SCHEMA_REV, schema),
+            Some(("drained", "stay")) => policy.sticky.on_drain = OnDrain::Stay,
             Some(("mixed", "allowed")) => policy.probing.mixed_allowed = true,
             Some(("split", shares)) => {
                 let shares = shares.split(',').map(|it| it.split_once(':').unwrap());
@@ -168,6 +169,7 @@ fn ask<'a>(words: &[&'a str], policy: &Policy) -> Ask<'a> {
         route: 0,
         intent,
         pin: None,
+        session: None,
         demand: Demand::default(),
         client_hash: 0,
         full: RegionSet::EMPTY,
@@ -176,6 +178,11 @@ fn ask<'a>(words: &[&'a str], policy: &Policy) -> Ask<'a> {
     for word in &words[1..] {
         match word.split_once('=').unwrap_or((word, "")) {
             ("pin", text) => ask.pin = Some(Pin::parse(text)),
+            ("session", it) => {
+                let (region, release) = it.split_once('/').unwrap_or((it, ""));
+                let release = Some(release).filter(|it| !it.is_empty());
+                ask.session = Some(Session { region, release });
+            }
             ("index", it) => ask.demand.index_hash = Some(it),
             ("schema", it) => ask.demand.schema_rev = Some(it),
             ("model", it) => ask.demand.model_tag = Some(it),
