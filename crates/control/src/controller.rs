@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tidegate_core::board::Board;
+use tidegate_core::board::memory::Memory;
 use tidegate_core::policy::Policy;
 
 use crate::assembly::Assembly;
@@ -42,7 +43,17 @@ impl Controller {
         metrics: Arc<Metrics>,
         parse_endpoints: ParseEndpoints,
     ) -> (Self, Handle) {
-        let (mut board, effects) = Board::new(clock::now(), policy);
+        Self::remembering(policy, metrics, parse_endpoints, Memory::default())
+    }
+
+    /// The same, but it goes on from what another process remembers of this moment.
+    pub fn remembering(
+        policy: Arc<Policy>,
+        metrics: Arc<Metrics>,
+        parse_endpoints: ParseEndpoints,
+        memory: Memory,
+    ) -> (Self, Handle) {
+        let (mut board, effects) = Board::remembering(clock::now(), policy, memory);
         let ledger = Arc::new(Ledger::default());
         let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger));
         let world = assembly.world(board.snapshot(), None);

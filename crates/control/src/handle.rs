@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tidegate_core::board::memory::Memory;
 use tidegate_core::board::{Event, Target};
 use tidegate_core::policy::Policy;
 use tidegate_core::snapshot::{Snapshot, Verdict};
@@ -20,6 +21,7 @@ pub const EVENTS_WAITING_MAX: usize = 4096;
 pub struct Handle {
     pub(crate) world: Arc<ArcSwap<World>>,
     inbox: mpsc::Sender<Message>,
+    memories: mpsc::Sender<oneshot::Sender<Memory>>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
 }
@@ -55,15 +57,26 @@ impl Message {
     }
 }
 
+/// What reaches the controller.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    /// What happened.
+    pub(crate) events: mpsc::Receiver<Message>,
+    /// Those who ask for all that is known.
+    pub(crate) memories: mpsc::Receiver<oneshot::Sender<Memory>>,
+}
+
 impl Handle {
     /// A handle, and what it delivers into.
     pub(crate) fn new(
         world: Arc<ArcSwap<World>>,
         metrics: Arc<Metrics>,
         ledger: Arc<Ledger>,
-    ) -> (Self, mpsc::Receiver<Message>) {
-        let (sender, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
-        (Self { world, inbox: sender, metrics, ledger }, inbox)
+    ) -> (Self, Inbox) {
+        let (inbox, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (memories, askers) = mpsc::channel(1);
+        let reached = Inbox { events, memories: askers };
+        (Self { world, inbox, memories, metrics, ledger }, reached)
     }
 
     /// The world in force. A request asks for it once and keeps it to its end.
@@ -95,6 +108,23 @@ impl Handle {
         let (done, answer) = oneshot::channel();
         self.post(Message { event, done: Some(done), under: None })?;
         answer.await.map_err(|_closed| Busy::Ended)
+    }
+
+    /// Everything that is known, for another process to go on from.
+    ///
+    /// Before the server runs, nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When the server is ending.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the wait is given up.
+    pub async fn memory(&self) -> Result<Memory, Busy> {
+        let (asker, memory) = oneshot::channel();
+        self.memories.send(asker).await.map_err(|_closed| Busy::Ended)?;
+        memory.await.map_err(|_closed| Busy::Ended)
     }
 
     /// Whether traffic may be sent here: some region is routable, or at least everybody has been

@@ -6,18 +6,19 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tidegate_core::board::memory::Memory;
 use tidegate_core::board::{Board, Effect, Event};
 use tidegate_core::contract::Report;
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::EndpointId;
 use tidegate_core::policy::{EndpointSource, Policy};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::tell;
 use crate::assembly::Assembly;
 use crate::endpoints_file::{Lists, ParseEndpoints};
-use crate::handle::{Handle, Message};
+use crate::handle::{Handle, Inbox, Message};
 use crate::metrics::Metrics;
 use crate::prober::Probers;
 use crate::{World, clock};
@@ -35,7 +36,7 @@ pub(super) struct Keeper {
     world: Arc<ArcSwap<World>>,
     metrics: Arc<Metrics>,
     policy: watch::Sender<Arc<Policy>>,
-    inbox: mpsc::Receiver<Message>,
+    inbox: Inbox,
     probers: Probers,
     lists: Lists,
     effects: Vec<Effect>,
@@ -47,7 +48,7 @@ impl Keeper {
         board: Board,
         assembly: Assembly,
         handle: Handle,
-        inbox: mpsc::Receiver<Message>,
+        inbox: Inbox,
         parse_endpoints: ParseEndpoints,
     ) -> Self {
         let policy = Arc::clone(&handle.world.load().snapshot.policy);
@@ -81,7 +82,8 @@ impl Keeper {
         self.carry_out();
         loop {
             tokio::select! {
-                Some(message) = self.inbox.recv() => self.take_in_all(message),
+                Some(message) = self.inbox.events.recv() => self.take_in_all(message),
+                Some(asker) = self.inbox.memories.recv() => self.remember(asker),
                 _ = ticks.tick() => self.tick(),
                 () = self.probers.restarted() => {}
                 () = self.lists.restarted() => {}
@@ -100,7 +102,8 @@ impl Keeper {
             }
             self.waiting.extend(done);
             taken += 1;
-            next = if taken < EVENTS_PER_WORLD_MAX { self.inbox.try_recv().ok() } else { None };
+            next =
+                if taken < EVENTS_PER_WORLD_MAX { self.inbox.events.try_recv().ok() } else { None };
         }
     }
 
@@ -134,6 +137,13 @@ impl Keeper {
             self.take_in(Event::Observed { endpoint, tally });
         }
         self.take_in(Event::Tick);
+    }
+
+    /// Tells all that is known, traffic up to now included.
+    fn remember(&mut self, asker: oneshot::Sender<Memory>) {
+        self.tick();
+        // Who asked may have given up.
+        drop(asker.send(self.board.memory()));
     }
 
     /// Swaps the world, once, if anything that it shows has changed; then tells who waits.

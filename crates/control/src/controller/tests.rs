@@ -163,6 +163,29 @@ fn a_region_that_nobody_answers_for_turns_dark_and_comes_back() {
 }
 
 #[test]
+fn a_controller_that_goes_on_from_another_knows_the_world_before_it_runs() {
+    let (us, eu) = (FakeRegion::start("us"), FakeRegion::start("eu"));
+    us.set_key("index_hash", "broken");
+    let policy = policy_of(&[&us, &eu]);
+    let running = Running::start(policy.clone());
+    running.wait("one green, one not", |it| {
+        let verdicts = it.regions.iter().map(|it| it.verdict);
+        verdicts.eq([Verdict::Mismatched, Verdict::Green])
+    });
+    drop(running.ask(Event::Drained { region: "eu".into(), out: true }));
+    let memory = running.runtime.block_on(running.handle.memory()).unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let (_controller, heir) = Controller::remembering(Arc::new(policy), metrics, parse, memory);
+    let (world, before) = (heir.world(), running.handle.world());
+    for (region, before) in world.snapshot.regions.iter().zip(&before.snapshot.regions) {
+        assert_eq!((region.verdict, region.since), (before.verdict, before.since));
+        assert_eq!(region.drained, before.drained);
+        assert_eq!(region.endpoints[0].report, before.endpoints[0].report);
+    }
+    assert!(world.snapshot.regions[1].drained);
+}
+
+#[test]
 fn probes_that_say_nothing_new_change_nothing() {
     let eu = FakeRegion::start("eu");
     let running = Running::start(policy_of(&[&eu]));
