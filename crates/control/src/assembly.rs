@@ -1,12 +1,12 @@
 //! Builds the next world, and keeps what stays the same from one world to the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
 use tidegate_core::ejection::Tally;
 use tidegate_core::id::{EndpointId, Name};
-use tidegate_core::policy::RegionPolicy;
+use tidegate_core::policy::{Policy, RegionPolicy};
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot};
 
 use crate::World;
@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, Symbol, Whose};
 use crate::metrics::Metrics;
 use crate::rotation::Rotation;
 use crate::traffic::{Open, Traffic};
-use crate::world::{EndpointWorld, RegionWorld};
+use crate::world::{EndpointWorld, RegionWorld, RouteWorld};
 
 /// The counters that outlive a world, and the metrics that handles come from.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Assembly {
     ledger: Arc<Ledger>,
     open: HashMap<Name, Arc<Open>>,
     traffic: HashMap<EndpointId, Counted>,
+    /// Regions that are gone and whose series somebody may still count in, with their keys.
+    leaving: HashMap<Name, Vec<Name>>,
 }
 
 /// The traffic of an endpoint, and what the board was told of it last.
@@ -34,19 +36,46 @@ struct Counted {
 
 impl Assembly {
     pub(crate) fn new(metrics: Arc<Metrics>, ledger: Arc<Ledger>) -> Self {
-        Self { metrics, ledger, open: HashMap::new(), traffic: HashMap::new() }
+        let (open, traffic, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { metrics, ledger, open, traffic, leaving }
     }
 
     /// The world of a snapshot. Regions that are as they were `before` are taken over from there.
     pub(crate) fn world(&mut self, snapshot: Snapshot, before: Option<&World>) -> World {
         self.forget_all_but(&snapshot);
+        let routes = self.routes(&snapshot.policy, before);
         let policies = snapshot.policy.regions.iter();
         let regions = policies
             .zip(&snapshot.regions)
             .map(|(policy, region)| self.region(policy, region, Known::find(before, region)))
             .collect();
-        let routes = snapshot.policy.routes.iter().map(|it| self.ledger.symbol(&it.name)).collect();
         World { snapshot, regions, routes }
+    }
+
+    /// The counters of the routes; the ones that are still there go on.
+    fn routes(&mut self, policy: &Arc<Policy>, before: Option<&World>) -> Arc<[RouteWorld]> {
+        if let Some(before) = before {
+            if Arc::ptr_eq(&before.snapshot.policy, policy) {
+                return Arc::clone(&before.routes);
+            }
+            let stays: HashSet<&str> = policy.routes.iter().map(|it| &*it.name).collect();
+            let former = before.snapshot.policy.routes.iter().map(|it| &it.name);
+            former
+                .filter(|it| !stays.contains(&***it))
+                .for_each(|it| self.metrics.forget_route(it));
+            self.note_leaving(policy, &before.snapshot.policy);
+        }
+        let route =
+            |name: &Name| RouteWorld::new(self.ledger.symbol(name), self.metrics.of_route(name));
+        policy.routes.iter().map(|it| route(&it.name)).collect()
+    }
+
+    /// Remembers the regions that are gone, until their series can be taken away.
+    fn note_leaving(&mut self, policy: &Policy, former: &Policy) {
+        let keys = || former.contract.keys.iter().map(|it| Arc::clone(&it.name)).collect();
+        for region in former.regions.iter().filter(|it| policy.region(&it.name).is_none()) {
+            self.leaving.insert(Arc::clone(&region.name), keys());
+        }
     }
 
     /// The traffic of every endpoint that had some since the last call.
@@ -131,9 +160,14 @@ impl Assembly {
     fn forget_all_but(&mut self, snapshot: &Snapshot) {
         let regions = || snapshot.regions.iter();
         self.open.retain(|name, _| regions().any(|it| it.name == *name));
-        let stays: std::collections::HashSet<EndpointId> =
+        let stays: HashSet<EndpointId> =
             regions().flat_map(|it| &it.endpoints).map(|it| it.id).collect();
         self.traffic.retain(|id, _| stays.contains(id));
+        let Self { leaving, metrics, .. } = self;
+        leaving.retain(|name, keys| {
+            let is_back = snapshot.regions.iter().any(|it| it.name == *name);
+            !is_back && !metrics.forget_region(name, keys)
+        });
     }
 }
 

@@ -29,7 +29,7 @@ mod labels;
 mod scrape;
 mod sources;
 
-use labels::{Build, OfRegion, ProbeOutcome, RegionKey, Source, Turn};
+use labels::{Build, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source, Turn};
 use scrape::Scrape;
 use sources::Sources;
 
@@ -54,6 +54,7 @@ struct Counts {
     turns: Family<Turn, Counter>,
     file_errors: Family<OfRegion, Counter>,
     events_refused: Counter,
+    route_requests: Family<OfRoute, Counter>,
     policy_last_load_ok: Gauge,
 }
 
@@ -113,6 +114,27 @@ impl Metrics {
         locked(&self.sources).of(source)
     }
 
+    /// The counter of a route; equal names share it.
+    pub(crate) fn of_route(&self, route: &Name) -> Counter {
+        self.counts.route_requests.get_or_create_owned(&OfRoute { route: Arc::clone(route) })
+    }
+
+    /// Takes away the series of a route that is gone.
+    pub(crate) fn forget_route(&self, route: &Name) {
+        self.counts.route_requests.remove(&OfRoute { route: Arc::clone(route) });
+    }
+
+    /// Takes away the series of a region that is gone, unless a request still counts in them.
+    ///
+    /// Answers whether they are gone. `keys` are the contract keys that its reports had.
+    pub(crate) fn forget_region(&self, region: &Name, keys: &[Name]) -> bool {
+        let forgotten = locked(&self.sources).forget(region);
+        if forgotten {
+            self.counts.forget(region, keys);
+        }
+        forgotten
+    }
+
     /// From now on gauges show this world. Only the first one that is given counts.
     pub(crate) fn watch(&self, world: &Arc<ArcSwap<World>>) {
         self.scrape.0.get_or_init(|| Arc::clone(world));
@@ -152,6 +174,23 @@ impl Metrics {
 }
 
 impl Counts {
+    fn forget(&self, region: &Name, keys: &[Name]) {
+        let labels = of(region);
+        self.probe_seconds.remove(&labels);
+        self.ejections.remove(&labels);
+        self.file_errors.remove(&labels);
+        for outcome in ProbeFailure::WORDS.into_iter().chain(["ok"]) {
+            self.probes.remove(&ProbeOutcome { region: Arc::clone(region), outcome });
+        }
+        for key in keys {
+            self.mismatches.remove(&RegionKey { region: Arc::clone(region), key: Arc::clone(key) });
+        }
+        for (from, to) in Verdict::ALL.into_iter().flat_map(|it| Verdict::ALL.map(|to| (it, to))) {
+            let (from, to) = (from.word(), to.word());
+            self.turns.remove(&Turn { region: Arc::clone(region), from, to });
+        }
+    }
+
     fn register(&self, registry: &mut Registry) {
         let counts = self.clone();
         let help = "Reports of a region that differed from the contract on a key";
@@ -168,6 +207,8 @@ impl Counts {
         registry.register("tidegate_endpoint_file_errors", help, counts.file_errors);
         let help = "Events that found the controller's queue full";
         registry.register("tidegate_events_refused", help, counts.events_refused);
+        let help = "Requests by route";
+        registry.register("tidegate_route_requests", help, counts.route_requests);
         let help = "Whether the policy that was last read could be put in force";
         registry.register("tidegate_policy_last_load_ok", help, counts.policy_last_load_ok);
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use prometheus_client::metrics::counter::Counter;
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::snapshot::Snapshot;
 
@@ -22,8 +23,23 @@ pub struct World {
     pub snapshot: Snapshot,
     /// What belongs to each region, by [`RegionId`].
     pub regions: Vec<RegionWorld>,
-    /// The names of the policy's routes, for entries in the ledger.
-    pub routes: Vec<Symbol>,
+    /// What belongs to each route, in the order of the policy.
+    pub routes: Arc<[RouteWorld]>,
+}
+
+/// What belongs to one route.
+#[derive(Clone, Debug)]
+pub struct RouteWorld {
+    /// Its name, for entries in the ledger.
+    pub symbol: Symbol,
+    /// How many requests came in on it.
+    requests: Counter,
+}
+
+impl RouteWorld {
+    pub(crate) fn new(symbol: Symbol, requests: Counter) -> Self {
+        Self { symbol, requests }
+    }
 }
 
 /// What belongs to one region.
@@ -61,6 +77,13 @@ impl World {
     pub fn full(&self) -> RegionSet {
         let places = (0..=u8::MAX).map(RegionId).zip(&self.regions);
         places.filter(|(_, it)| it.capacity <= it.open.count()).map(|(id, _)| id).collect()
+    }
+
+    /// A request came in on a route.
+    pub fn asked(&self, route: usize) {
+        if let Some(route) = self.routes.get(route) {
+            route.requests.inc();
+        }
     }
 
     /// What belongs to a region.

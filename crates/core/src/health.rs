@@ -29,6 +29,10 @@ pub enum ProbeFailure {
 }
 
 impl ProbeFailure {
+    /// Every word there is.
+    pub const WORDS: [&str; 7] =
+        ["connect", "timeout", "broken", "status", "too_large", "not_json", "not_ready"];
+
     /// The failure as a stable word.
     pub fn word(self) -> &'static str {
         match self {

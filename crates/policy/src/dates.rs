@@ -3,6 +3,8 @@
 use tidegate_core::Moment;
 
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The end of the year 9999.
+const MOMENT_MAX: Moment = Moment(253_402_300_799_999);
 
 /// Reads `2027-09-01T00:00:00Z`, also with an offset and with fractions of a second; `None` for
 /// anything else, and for dates before 1970.
@@ -17,6 +19,39 @@ pub(crate) fn moment(text: &str) -> Option<Moment> {
     let total = days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?.checked_sub(offset)?;
     let millis = total.checked_mul(1000)?.checked_add(millis)?;
     u64::try_from(millis).ok().map(Moment)
+}
+
+/// Writes a moment so that [`moment`] reads it back; beyond the year 9999 as a mere number.
+pub(crate) fn written(moment: Moment) -> String {
+    const DAY: u64 = 86_400_000;
+    if MOMENT_MAX < moment {
+        return moment.to_string();
+    }
+    let (mut days, in_day) = (moment.0 / DAY, moment.0 % DAY);
+    let mut year = 1970;
+    while days_in(year) <= days {
+        days -= days_in(year);
+        year += 1;
+    }
+    let is_leap = days_in(year) == 366;
+    let february = if is_leap { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (seconds, millis) = (in_day / 1000, in_day % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}") };
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z", days + 1)
+}
+
+fn days_in(year: u64) -> u64 {
+    let is_leap = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    if is_leap { 366 } else { 365 }
 }
 
 /// A fixed number of digits.
@@ -94,6 +129,17 @@ mod tests {
         assert_eq!(millis("2027-08-31T19:30:00-04:30"), Some(1_819_756_800_000));
         assert_eq!(millis("2016-12-31T23:59:60Z"), millis("2017-01-01T00:00:00Z"));
         assert_eq!(millis("9999-12-31T23:59:59z"), Some(253_402_300_799_000));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let day = 86_400_000;
+        let moments = (0..5000_u64).map(|it| it * 37 * day + it * 12_345_679 % day);
+        for it in moments.chain([MOMENT_MAX.0, 951_782_400_000, 951_868_799_999]).map(Moment) {
+            let text = written(it);
+            assert_eq!(moment(&text), Some(it).filter(|it| *it <= MOMENT_MAX), "{text}");
+        }
+        assert_eq!(written(Moment(1_819_756_800_000)), "2027-09-01T00:00:00Z");
     }
 
     #[test]

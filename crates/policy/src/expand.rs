@@ -1,12 +1,13 @@
 //! References in strings: `${NAME}` from the environment and `file:path` from a file.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use crate::flaws::{Flaw, Flaws};
 use crate::place::Place;
+use crate::reading::Seen;
 use crate::tree::Node;
 
 /// Largest file that a `file:` reference may name, in bytes.
@@ -19,12 +20,18 @@ pub(crate) struct Surroundings<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     folder: &'a Path,
     added: Cell<usize>,
+    seen: RefCell<Seen>,
 }
 
 impl<'a> Surroundings<'a> {
     /// The environment, and the folder in which relative paths begin.
     pub(crate) fn new(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Self {
-        Self { env, folder, added: Cell::new(0) }
+        Self { env, folder, added: Cell::new(0), seen: RefCell::default() }
+    }
+
+    /// The files that references named, with what was found there.
+    pub(crate) fn into_seen(self) -> Seen {
+        self.seen.into_inner()
     }
 
     /// Replaces every reference in a value and below it.
@@ -116,22 +123,28 @@ impl<'a> Surroundings<'a> {
 
     fn file(&self, path: &str) -> Result<String, Flaw> {
         let path = self.folder.join(path);
-        let cannot = |why: &dyn std::fmt::Display| {
+        let content = content(&path);
+        self.seen.borrow_mut().add(&path, &content);
+        content.map(|it| it.trim().to_owned()).map_err(|why| {
             Flaw::somewhere(format!("the file `{}` cannot be read: {why}", path.display()))
-        };
-        let metadata = std::fs::metadata(&path).map_err(|error| cannot(&error))?;
-        if !metadata.is_file() {
-            return Err(cannot(&"it is not a regular file"));
-        }
-        let file = File::open(&path).map_err(|error| cannot(&error))?;
-        let mut content = String::new();
-        let read = file.take(REFERENCE_BYTES_MAX + 1).read_to_string(&mut content);
-        let length = read.map_err(|error| cannot(&error))?;
-        if u64::try_from(length).is_ok_and(|it| it > REFERENCE_BYTES_MAX) {
-            return Err(cannot(&format!("it has more than {REFERENCE_BYTES_MAX} bytes")));
-        }
-        Ok(content.trim().to_owned())
+        })
     }
+}
+
+/// What stands in a file that a reference names, or why nobody knows.
+pub(crate) fn content(path: &Path) -> Result<String, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut content = String::new();
+    let read = file.take(REFERENCE_BYTES_MAX + 1).read_to_string(&mut content);
+    let length = read.map_err(|error| error.to_string())?;
+    if u64::try_from(length).is_ok_and(|it| it > REFERENCE_BYTES_MAX) {
+        return Err(format!("it has more than {REFERENCE_BYTES_MAX} bytes"));
+    }
+    Ok(content)
 }
 
 fn is_variable(name: &str) -> bool {

@@ -6,12 +6,14 @@
 //! 2. `tree`, `expand`, `read`: text to values, references replaced, values to the format's types.
 //! 3. `lower`, with `units`, `names` and `dates`: what the values mean.
 //! 4. `flaws`, `place`, `absent`, `report`: what is wrong, where it stands, what was meant.
+//! 5. `reading`: a file and all that it refers to, to be loaded again and again.
+//! 6. `diff`: what changes from one policy to another.
 //!
 //! Reading goes on after a mistake wherever that is possible, so that one report tells them all.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize as _;
 use tidegate_core::id::ENDPOINTS_PER_REGION_MAX;
@@ -19,25 +21,29 @@ use tidegate_core::policy::{EndpointAddress, Policy};
 
 mod absent;
 mod dates;
+mod diff;
 mod expand;
 mod flaws;
 mod lower;
 mod names;
 mod place;
 mod read;
+mod reading;
 mod report;
 mod schema;
 mod tree;
 mod units;
 mod yaml;
 
+pub use diff::{Change, Facts, diff};
+pub use reading::{Reading, Seen};
 pub use report::{PROBLEMS_MAX, Problem, Report};
 pub use schema::schema;
 
 use expand::Surroundings;
 use flaws::{Flaw, Flaws};
 use place::{Place, Span};
-use tree::{Defect, FILE_BYTES_MAX, Node};
+use tree::{Defect, Node};
 
 /// The only version of the file format so far.
 const VERSION: i64 = 1;
@@ -54,12 +60,31 @@ pub fn load(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Policy, Box<Report>> {
+    load_in(name, text, &Surroundings::new(env, folder_of(name)))
+}
+
+/// A duration as a policy writes it: `500ms`, `10s`, `5m`.
+///
+/// # Errors
+/// What is wrong with it, as one sentence without a full stop.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|error| match error.help() {
+        Some(help) => format!("{error} ({help})"),
+        None => error.to_string(),
+    })
+}
+
+/// The folder in which the relative paths of a policy begin.
+fn folder_of(name: &str) -> &Path {
+    Path::new(name).parent().unwrap_or(Path::new(""))
+}
+
+fn load_in(name: &str, text: &str, surroundings: &Surroundings<'_>) -> Result<Policy, Box<Report>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
     let mut node = tree::parse(text)
         .map_err(|Defect { span, flaw }| Box::new(Report::at(name, text, span, &flaw)))?;
     let flaws = Flaws::default();
-    let policy = understand(&mut node, &Surroundings::new(env, folder), folder, &flaws);
+    let policy = understand(&mut node, surroundings, folder_of(name), &flaws);
     match policy {
         Some(policy) if flaws.is_empty() => Ok(policy),
         _ => Err(Box::new(Report::of(name, text, &flaws.into_list()))),
@@ -71,10 +96,7 @@ pub fn load(
 /// # Errors
 /// A report of everything that is wrong with the file or with the policy in it.
 pub fn load_file(path: impl AsRef<Path>) -> Result<Policy, Box<Report>> {
-    let path = path.as_ref();
-    let name = path.display().to_string();
-    let text = text_of(path, &name)?;
-    load(&name, &text, &variable)
+    Reading::of(path.as_ref()).policy
 }
 
 /// Reads a list of endpoints: one `host:port` and perhaps a weight per line, `#` begins a comment.
@@ -164,32 +186,4 @@ fn check_version(node: &Node, flaws: &Flaws) {
             flaws.push(flaw.help("begin with `version: 1`"));
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "`${NAME}` in a policy is a part of configuration")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// The text of a file, within its limits.
-fn text_of(path: &Path, name: &str) -> Result<String, Box<Report>> {
-    let cannot = |error: &std::io::Error| {
-        Box::new(Report::whole(name, format!("the policy cannot be read: {error}"), None))
-    };
-    let file = std::fs::File::open(path).map_err(|error| cannot(&error))?;
-    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| cannot(&error))?;
-    if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the policy has more than {FILE_BYTES_MAX} bytes");
-        return Err(Box::new(Report::whole(name, message, None)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let start = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let flaw = Flaw::somewhere("the policy is not UTF-8 from here on");
-        let span = Span { start, len: char::REPLACEMENT_CHARACTER.len_utf8() };
-        Box::new(Report::at(name, &text, span, &flaw.help("save it as UTF-8")))
-    })
 }

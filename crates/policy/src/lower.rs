@@ -53,7 +53,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         sticky: StickyRules::default(),
         drain: DrainRules::default(),
         stop: StopRules::default(),
-        watch: None,
+        watch: lowering.watch(&file.watch),
         regions,
     }
 }

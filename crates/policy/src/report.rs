@@ -133,7 +133,7 @@ fn problem(text: &str, span: Option<Span>, flaw: &Flaw) -> Problem {
 }
 
 /// The text with control characters written out: a value of the file must not reach a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -11,7 +11,9 @@ mod forms;
 mod rules;
 
 pub(crate) use contract::{Contract, Expect, ExpectRule, KeySource, Mixed, Probe, Scalar, Weight};
-pub(crate) use forms::{AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText};
+pub(crate) use forms::{
+    AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText, WatchText,
+};
 pub(crate) use rules::{
     Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Timeouts,
 };
@@ -41,6 +43,9 @@ pub(crate) struct File {
     /// Whether each request writes one line to the access log.
     #[serde(default = "yes")]
     pub(crate) access_log: bool,
+    /// How often the file and all that it refers to is looked at for changes; `off` for never.
+    #[serde(default = "off")]
+    pub(crate) watch: WatchText,
     /// Addresses and networks whose clients may pin a region; everybody without this key.
     #[schemars(length(min = 1))]
     pub(crate) pins_from: Option<Vec<String>>,
@@ -90,6 +95,10 @@ fn one() -> u64 {
 
 fn yes() -> bool {
     true
+}
+
+fn off() -> WatchText {
+    "off".into()
 }
 
 fn none() -> DurationText {

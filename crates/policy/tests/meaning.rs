@@ -44,6 +44,7 @@ fn defaults_are_filled_in() {
     let policy = load("p.yaml", SMALLEST);
     assert_eq!((policy.site, policy.threads, policy.access_log), (None, 1, true));
     assert_eq!((policy.admin.socket, policy.admin.http), (None, None));
+    assert_eq!(policy.watch, None);
     assert!(policy.pins_from.is_empty() && policy.trusted_peers.is_empty());
     let region = &policy.regions[0];
     assert_eq!((region.capacity, region.green_share_percent), (None, 1));
@@ -157,6 +158,13 @@ fn routes_take_what_they_do_not_say_from_the_top() {
     assert_eq!(chat.matcher.path, PathMatch::Exact("/v1/chat".into()));
     assert_eq!((chat.stream, chat.timeouts.total, chat.pin), (true, None, PinRule::Ignore));
     assert_eq!((rest.timeouts.total, rest.intent), (Some(seconds(61)), None));
+}
+
+#[test]
+fn a_watch_has_a_time_or_is_off() {
+    assert_eq!(every_key().watch, Some(seconds(3)));
+    let watch = |it: &str| load("p.yaml", &format!("{SMALLEST}watch: {it}\n")).watch;
+    assert_eq!((watch("off"), watch("100ms")), (None, Some(Duration::from_millis(100))));
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn cut(field: &str) -> &str {
 
 /// Where lines go.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Option<Arc<Buffers>>);
+pub struct AccessLog(Arc<Buffers>);
 
 /// Lines that wait to be written, in several buffers so that threads do not meet.
 #[derive(Debug)]
@@ -156,11 +156,6 @@ enum End {
 }
 
 impl AccessLog {
-    /// A log that keeps nothing.
-    pub fn off() -> Self {
-        Self(None)
-    }
-
     /// A log that a thread writes to `out` as long as the process runs.
     ///
     /// # Errors
@@ -174,19 +169,14 @@ impl AccessLog {
         let writer = std::thread::Builder::new().name("access-log".to_owned());
         let of_writer = Arc::clone(&buffers);
         writer.spawn(move || of_writer.write_all(out))?;
-        Ok(Self(Some(buffers)))
-    }
-
-    /// Whether lines are kept at all.
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        Ok(Self(buffers))
     }
 
     /// Hands a line over; answers whether it was taken.
     ///
     /// This never waits: a buffer that somebody else holds just now is passed over.
     pub fn log(&self, line: &Line<'_>) -> bool {
-        let Some(buffers) = &self.0 else { return true };
+        let Self(buffers) = self;
         let first = THREAD.with(|it| *it);
         let mut places = (0..BUFFERS).map(|step| (first + step) % BUFFERS);
         let buffer = places.find_map(|it| buffers.waiting.get(it)?.try_lock().ok());
@@ -201,7 +191,7 @@ impl AccessLog {
 
     /// Waits until every line that was handed over is written, but not for ever.
     pub fn flush(&self) {
-        let Some(buffers) = &self.0 else { return };
+        let Self(buffers) = self;
         let mut end = lock(&buffers.end);
         *end = End::Asked;
         buffers.turned.notify_all();

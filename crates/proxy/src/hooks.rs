@@ -81,7 +81,7 @@ impl Proxy {
         let request = session.req_header();
         let (place, of_policy) =
             ask::route(&snapshot.policy, request).ok_or_else(Problem::no_route)?;
-        self.metrics.asked(place);
+        ctx.world.asked(place);
         let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
         let circumstances = Circumstances { client: ctx.client, session: None, full, tried };
         let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);

@@ -16,26 +16,20 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabel {
-    route: String,
-}
-
 /// Counters of the door. The ones of the ordinary path are made before the first request.
 #[derive(Debug)]
 pub struct Metrics {
     answers: Family<CodeLabel, Counter>,
     retries_denied: Counter,
     pins: Vec<(PinOutcome, Counter)>,
-    routes: Vec<Counter>,
     aborted: Counter,
     /// Access lines that were lost because the log could not take them in time.
     pub access_lines_lost: Counter,
 }
 
 impl Metrics {
-    /// Registers every family, and makes the handles for the routes of a policy.
-    pub fn register(registry: &mut Registry, routes: &[&str]) -> Self {
+    /// Registers every family.
+    pub fn register(registry: &mut Registry) -> Self {
         let answers = Family::<CodeLabel, Counter>::default();
         for refusal in Refusal::ALL {
             drop(answers.get_or_create(&CodeLabel { code: refusal.code() }));
@@ -50,8 +44,6 @@ impl Metrics {
         registry.register("tidegate_retries_denied", help, denied.clone());
         let pins = Family::<OutcomeLabel, Counter>::default();
         registry.register("tidegate_pins", "Requests with a pin", pins.clone());
-        let by_route = Family::<RouteLabel, Counter>::default();
-        registry.register("tidegate_route_requests", "Requests by route", by_route.clone());
         let aborted = Counter::default();
         let help = "Requests whose client went away before the answer ended";
         registry.register("tidegate_client_aborts", help, aborted.clone());
@@ -63,22 +55,12 @@ impl Metrics {
             let label = OutcomeLabel { outcome: outcome.word() };
             (outcome, pins.get_or_create_owned(&label))
         };
-        let route =
-            |name: &&str| by_route.get_or_create_owned(&RouteLabel { route: (*name).into() });
         Self {
             answers,
             retries_denied: denied,
             pins: outcomes.into_iter().map(pin).collect(),
-            routes: routes.iter().map(route).collect(),
             aborted,
             access_lines_lost: lost,
-        }
-    }
-
-    /// A request came in on a route.
-    pub fn asked(&self, route: usize) {
-        if let Some(counter) = self.routes.get(route) {
-            counter.inc();
         }
     }
 

@@ -42,11 +42,10 @@ pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
     let metrics = Arc::new(Metrics::new());
     let (controller, handle) =
         Controller::new(Arc::clone(&policy), Arc::clone(&metrics), parse_endpoints);
-    let access = open_access_log(&policy)?;
-    let routes: Vec<_> = policy.routes.iter().map(|it| &*it.name).collect();
+    let access = open_access_log()?;
     let mut door_metrics = None;
     metrics.register(|registry| {
-        door_metrics = Some(tidegate_proxy::metrics::Metrics::register(registry, &routes));
+        door_metrics = Some(tidegate_proxy::metrics::Metrics::register(registry));
     });
     let door_metrics = door_metrics
         .ok_or_else(|| Trouble::Doing("register metrics", "the registry is in use".to_owned()))?;
@@ -102,10 +101,8 @@ fn try_socket(path: &Path) -> Result<(), String> {
     std::fs::remove_file(path).map_err(|error| error.to_string())
 }
 
-fn open_access_log(policy: &Policy) -> Result<AccessLog, Trouble> {
-    if !policy.access_log {
-        return Ok(AccessLog::off());
-    }
+/// The log is there whether or not the policy wants lines: the next one may.
+fn open_access_log() -> Result<AccessLog, Trouble> {
     AccessLog::to(std::io::stdout()).map_err(|error| Trouble::doing("start the access log")(&error))
 }
 

@@ -49,6 +49,11 @@ pub(crate) struct OfRegion {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfRoute {
+    pub(crate) route: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RegionVerdict {
     pub(crate) region: Name,
     pub(crate) verdict: &'static str,

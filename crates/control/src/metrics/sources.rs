@@ -132,6 +132,24 @@ impl Sources {
         }
     }
 
+    /// Takes away the series of a region, unless a world or a request still counts in one of them;
+    /// answers whether they are gone.
+    pub(crate) fn forget(&mut self, region: &Name) -> bool {
+        let mut own = self.known.iter().filter(|(it, _)| it.region == *region);
+        if own.any(|(_, known)| 1 < Arc::strong_count(&known.metrics)) {
+            return false;
+        }
+        let Self { families, known, .. } = self;
+        known.retain(|source, _| {
+            let stays = source.region != *region;
+            if !stays {
+                families.forget(source);
+            }
+            stays
+        });
+        true
+    }
+
     fn add(&mut self, source: Source) -> Arc<EndpointMetrics> {
         let metrics = Arc::new(self.families.of(&source));
         let known = Known { metrics: Arc::clone(&metrics), asked_at: self.clock };
@@ -224,6 +242,20 @@ mod tests {
         assert!(sources.known.contains_key(&source(1000)));
         drop(one_more);
         assert!(sources.families.durations.get(&source(7)).is_none());
+    }
+
+    #[test]
+    fn a_region_is_forgotten_once_nobody_counts_for_it() {
+        let mut sources = Sources::default();
+        let elsewhere = Source { region: "us".into(), ..source(1) };
+        drop(sources.of(elsewhere.clone()));
+        let held = sources.of(source(1));
+        drop(sources.of(source(2)));
+        assert!(!sources.forget(&"eu".into()), "somebody counts for it");
+        drop(held);
+        assert!(sources.forget(&"eu".into()));
+        assert_eq!(sources.known.keys().collect::<Vec<_>>(), [&elsewhere]);
+        assert!(sources.families.durations.get(&source(2)).is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Lowers the doors: listeners, the admin addresses, and who may do what there.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::id::Name;
@@ -14,6 +15,9 @@ use crate::yaml;
 /// Longest path of a unix socket, in bytes.
 const SOCKET_BYTES_MAX: usize = 107;
 
+/// Shortest time between two looks at the policy's file.
+const WATCH_MIN: Duration = Duration::from_millis(100);
+
 impl Lowering<'_> {
     pub(super) fn site(&self, site: Option<&str>) -> Option<Name> {
         let site = site?;
@@ -22,6 +26,20 @@ impl Lowering<'_> {
             self.wrong(&Place::Root.key("site"), message, "use lower-case letters, digits and `-`");
         }
         Some(site.into())
+    }
+
+    pub(super) fn watch(&self, watch: &yaml::WatchText) -> Option<Duration> {
+        if watch.0 == "off" {
+            return None;
+        }
+        let root = Place::Root;
+        let place = root.key("watch");
+        let every = self.time(&place, &watch.0);
+        if !every.is_zero() && every < WATCH_MIN {
+            let message = format!("`{}` is too short", watch.0);
+            self.wrong(&place, message, "write `100ms` or more, or `off`");
+        }
+        Some(every)
     }
 
     pub(super) fn listeners(&self, listeners: &[yaml::Listener]) -> Vec<Listener> {

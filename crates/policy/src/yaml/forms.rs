@@ -121,6 +121,13 @@ text!(
     "^([0-9]+(ms|s|m|h|d)|none)$"
 );
 
+text!(
+    /// A duration with its unit, or `off`.
+    WatchText,
+    "a duration such as `2s`, or `off`",
+    "^([0-9]+(ms|s|m|h|d)|off)$"
+);
+
 /// Takes any plain value as the text it is written with, so that a missing unit is told as such.
 struct AsText(&'static str);
 

@@ -74,7 +74,7 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     let began = clock::instant();
     let facts = Facts {
         kind: routed.carriage.kind(is_stream),
-        route: world.routes.get(routed.route).copied().unwrap_or_default(),
+        route: world.routes.get(routed.route).map(|it| it.symbol).unwrap_or_default(),
         release: endpoint.release_symbol,
         began: clock::moment_of(began),
     };

@@ -83,11 +83,11 @@ impl Proxy {
         {
             endpoint.metrics.answered(status, total);
         }
-        if !self.access.is_on() {
-            return;
-        }
         let request = session.req_header();
         let snapshot = &ctx.world.snapshot;
+        if !snapshot.policy.access_log {
+            return;
+        }
         let routed = ctx.routed();
         let attempt = ctx.attempt();
         let place = attempt.and_then(|it| {
