@@ -127,6 +127,9 @@ fn route() -> Route {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(1),
             idle: Duration::from_secs(1),
+            websocket_idle: Duration::from_secs(1),
+            grpc_idle: Duration::from_secs(1),
+            body: None,
             total: None,
         },
     }

@@ -448,8 +448,14 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request's end to the first byte of the answer.
     pub first_byte: Duration,
-    /// Between two pieces of an answer, in either direction of an upgraded connection.
+    /// Between two pieces of an answer.
     pub idle: Duration,
+    /// The same for an upgraded connection, in either direction.
+    pub websocket_idle: Duration,
+    /// The same for gRPC.
+    pub grpc_idle: Duration,
+    /// From the end of a request's head to the end of its body; none for streams.
+    pub body: Option<Duration>,
     /// For the whole exchange; none for streams.
     pub total: Option<Duration>,
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::id::Name;
-use tidegate_core::policy::{DrainRules, HashKey, Policy, StickyRules, StopRules};
+use tidegate_core::policy::{DrainRules, HashKey, Policy, StickyRules};
 
 use crate::flaws::{Flaw, Flaws};
 use crate::names;
@@ -52,7 +52,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         retries: lowering.retries(&file.retries),
         sticky: StickyRules::default(),
         drain: DrainRules::default(),
-        stop: StopRules::default(),
+        stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),
         regions,
     }

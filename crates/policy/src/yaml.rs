@@ -15,7 +15,7 @@ pub(crate) use forms::{
     AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText, WatchText,
 };
 pub(crate) use rules::{
-    Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Timeouts,
+    Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
 };
 
 /// How requests reach the regions of one service, and what a region must report to get them.
@@ -84,6 +84,9 @@ pub(crate) struct File {
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
+    /// How the process ends when it is told to.
+    #[serde(default)]
+    pub(crate) stop: Stop,
     /// The routes; the first that matches counts.
     #[schemars(length(min = 1))]
     pub(crate) routes: Vec<Route>,
@@ -111,6 +114,25 @@ fn none() -> DurationText {
 pub(crate) struct Listener {
     /// Address and port, for instance `0.0.0.0:8080`.
     pub(crate) bind: AddressText,
+    /// Deadlines of its connections.
+    #[serde(default)]
+    pub(crate) timeouts: ListenerTimeouts,
+}
+
+/// Deadlines of the connections of a listener.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenerTimeouts {
+    /// From the first byte of a request to the end of its head.
+    pub(crate) head: DurationText,
+    /// How long a connection may be idle between two requests.
+    pub(crate) keepalive: DurationText,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self { head: "10s".into(), keepalive: "75s".into() }
+    }
 }
 
 /// Where operators come in.

@@ -24,6 +24,9 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// What `Retry-After` says: the next probes may know better.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
+/// What is added when something was sent that is not safe to send again.
+const MAYBE_EXECUTED: &str = "; the request may have been executed";
+
 /// An answer that tidegate makes itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
@@ -76,21 +79,25 @@ impl Problem {
         problem
     }
 
+    /// The client did not send its request in time.
+    pub fn request_timeout(delivered: bool) -> Self {
+        let maybe = if delivered { MAYBE_EXECUTED } else { "" };
+        let title = format!("the request did not end in time{maybe}");
+        Self::new(408, "request_timeout", "http_request_error", title)
+    }
+
     /// An exchange with an endpoint failed, or the client did something wrong.
     ///
     /// `None` when there is nobody left to tell.
     pub fn failed(error: &Error, delivered: bool) -> Option<Self> {
-        let maybe = if delivered { "; the request may have been executed" } else { "" };
+        let maybe = if delivered { MAYBE_EXECUTED } else { "" };
         let made = |status, code, proxy_error, title: &str| {
             Some(Self::new(status, code, proxy_error, format!("{title}{maybe}")))
         };
         match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => made(
-                408,
-                "request_timeout",
-                "http_request_error",
-                "the request did not end in time",
-            ),
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+                Some(Self::request_timeout(delivered))
+            }
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,

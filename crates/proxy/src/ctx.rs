@@ -16,6 +16,7 @@ use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Route;
 use tidegate_core::route::Choice;
 
+use crate::connection::OnConnection;
 use crate::peer::Carriage;
 
 /// Endpoints of one region to which no connection could be made, before another region is tried.
@@ -30,6 +31,8 @@ pub struct Ctx {
     pub(crate) id: Option<HeaderValue>,
     pub(crate) client: Option<IpAddr>,
     pub(crate) stage: Stage,
+    /// Keeps the request open on the connection of its client.
+    pub(crate) on: Option<OnConnection>,
     pub(crate) attempts: u32,
     /// Endpoints that were tried and failed.
     pub(crate) failed: Vec<(RegionId, usize)>,
@@ -136,6 +139,7 @@ impl Ctx {
             id: None,
             client: None,
             stage: Stage::New,
+            on: None,
             attempts: 0,
             failed: Vec::new(),
             asked_again: false,
@@ -226,6 +230,11 @@ impl Ctx {
     pub(crate) fn kind(&self) -> Kind {
         let is_stream = self.attempt().is_some_and(|it| it.is_stream);
         self.routed().map_or(Kind::Plain, |it| it.carriage.kind(is_stream))
+    }
+
+    /// Whether the connection of the client is to end after this request.
+    pub(crate) fn is_last(&self) -> bool {
+        self.on.as_ref().is_some_and(|it| it.connection().is_closing())
     }
 
     pub(crate) fn has_failed(&self, region: RegionId, endpoint: usize) -> bool {

@@ -24,18 +24,19 @@ use crate::access::AccessLog;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::budget::Budget;
+use crate::connection::Connection;
 use crate::ctx::{Ctx, End, Next, Routed, Stage};
 use crate::headers::{self, Client, Served};
 use crate::metrics::Metrics;
-use crate::peer::Carriage;
+use crate::peer::{Carriage, silence};
 
 use attempt::{may_try_again, next_after, next_peer, refused_on_the_way};
 
 mod attempt;
 mod log;
 
-/// Seconds for which an idle connection of a client is kept.
-const KEEPALIVE_SECONDS: u64 = 75;
+/// Seconds for which Pingora keeps an idle connection of a client: without end.
+const FOR_EVER: u64 = 0;
 
 /// What every request of a listener shares.
 #[derive(Debug)]
@@ -143,6 +144,18 @@ fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
     Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
 }
 
+/// Limits how long the client may be silent.
+fn limit(session: &mut Session, ctx: &Ctx, routed: &Routed) {
+    let Some(route) = ctx.world.snapshot.policy.routes.get(routed.route) else { return };
+    let carriage = routed.carriage;
+    let silence = silence(carriage, &route.timeouts, route.stream || carriage != Carriage::Plain);
+    // What follows an upgrade may be silent for as long as both sides please; the idle limit is
+    // kept on the side of the endpoint.
+    let is_upgrade = carriage == Carriage::Upgrade;
+    session.set_read_timeout((!is_upgrade).then_some(silence));
+    session.set_write_timeout(Some(silence));
+}
+
 /// Puts on the request what its endpoint must know; another region is named when it is tried.
 fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
     let peer = peer_of(session);
@@ -174,17 +187,16 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        ctx.on = Connection::of(session.digest()).map(Connection::begin);
+        // Whoever keeps the listener looks after idle connections; a timer of Pingora's is not
+        // needed for each request.
+        session.set_keepalive(if ctx.is_last() { None } else { Some(FOR_EVER) });
         ctx.client = client_of(session, ctx);
         ctx.id = Some(self.request_id(session, ctx));
         match self.decide(session, ctx) {
             Ok(mut routed) => {
                 routed.has_body = !session.is_body_empty();
-                if routed.carriage == Carriage::Upgrade {
-                    // What follows an upgrade may be silent for as long as both sides please; the
-                    // idle limit is kept on the side of the endpoint.
-                    session.set_read_timeout(None);
-                }
+                limit(session, ctx, &routed);
                 ctx.stage = Stage::Routed(routed);
                 receive(session, ctx)?;
                 self.budget.deposit(&ctx.world.snapshot.policy.retries);
@@ -293,7 +305,7 @@ impl ProxyHttp for Proxy {
         if is_interim(response) {
             return Ok(());
         }
-        if session.is_process_shutting_down() {
+        if ctx.is_last() {
             session.set_keepalive(None);
         }
         let (Some((region, endpoint)), Some(routed), Some(id)) =
@@ -314,10 +326,16 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.received(body.as_ref());
+        let is_plain = ctx.routed().is_some_and(|it| it.has_body && it.carriage == Carriage::Plain);
+        let deadline = ctx.route().filter(|_| is_plain && !end).and_then(|it| it.timeouts.body);
+        if deadline.is_some_and(|it| it < clock::elapsed_since(ctx.began)) {
+            let error = Error::explain(ErrorType::ReadTimedout, "deadline of the request's body");
+            return Err(error.into_down());
+        }
         Ok(())
     }
 

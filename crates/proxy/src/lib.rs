@@ -7,6 +7,7 @@ pub mod access;
 pub mod answer;
 pub mod ask;
 pub mod budget;
+pub mod connection;
 mod ctx;
 pub mod headers;
 mod hooks;

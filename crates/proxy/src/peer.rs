@@ -37,15 +37,25 @@ impl Carriage {
     }
 }
 
-/// The peer for one attempt.
+/// How long one side may be silent.
 ///
 /// A stream may be silent for as long as its idle limit; everything else must be over within its
 /// total, so no silence may be longer than that.
+pub(crate) fn silence(carriage: Carriage, timeouts: &Timeouts, is_stream: bool) -> Duration {
+    match carriage {
+        Carriage::Upgrade => timeouts.websocket_idle.max(timeouts.first_byte),
+        Carriage::Grpc => timeouts.grpc_idle.max(timeouts.first_byte),
+        Carriage::Plain if is_stream => timeouts.idle.max(timeouts.first_byte),
+        Carriage::Plain => timeouts.total.unwrap_or(Duration::MAX).min(timeouts.first_byte),
+    }
+}
+
+/// The peer for one attempt.
 pub(crate) fn peer(
     address: SocketAddr,
     (region, carriage): (Protocol, Carriage),
-    timeouts: &Timeouts,
-    is_stream: bool,
+    silence: Duration,
+    connect: Duration,
     has_body: bool,
 ) -> Box<HttpPeer> {
     let mut peer = HttpPeer::new(address, false, String::new());
@@ -54,13 +64,8 @@ pub(crate) fn peer(
         Carriage::Upgrade => false,
         Carriage::Plain => region == Protocol::H2c,
     };
-    let silence = if is_stream {
-        timeouts.idle.max(timeouts.first_byte)
-    } else {
-        timeouts.total.map_or(timeouts.first_byte, |total| total.min(timeouts.first_byte))
-    };
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.connection_timeout = Some(connect);
+    peer.options.total_connection_timeout = Some(connect);
     peer.options.read_timeout = Some(silence);
     // An endpoint that stops reading in the middle of a body would otherwise never be given up:
     // nobody listens for its answer while a piece of the body waits to be taken.

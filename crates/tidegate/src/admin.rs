@@ -1,7 +1,6 @@
 //! The admin address: one match on method and path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,14 +13,18 @@ use serde_json::{Value as Json, json};
 use tidegate_control::Handle;
 use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
 use tidegate_core::board::Event;
-use tokio::net::TcpStream;
+use tidegate_proxy::connection::Connection;
 
 use crate::explain::{Question, answer};
 use crate::state::State;
+use crate::stop::Ending;
 use crate::verbs::VERSION;
 
 /// Largest request body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Seconds for which Pingora keeps an idle connection: without end, because its listener does not.
+const FOR_EVER: u64 = 0;
 
 /// What may be done at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +40,7 @@ pub(crate) enum Rights {
 pub(crate) struct Admin {
     handle: Handle,
     metrics: Arc<Metrics>,
-    stopping: Arc<AtomicBool>,
-    /// Whether the listeners were once seen to take connections.
-    listening: AtomicBool,
+    ending: Ending,
     rights: Rights,
 }
 
@@ -70,18 +71,17 @@ impl Admin {
     pub(crate) fn new(
         handle: Handle,
         metrics: Arc<Metrics>,
-        stopping: Arc<AtomicBool>,
+        ending: Ending,
         rights: Rights,
     ) -> Self {
-        let listening = AtomicBool::new(false);
-        Self { handle, metrics, stopping, listening, rights }
+        Self { handle, metrics, ending, rights }
     }
 
     async fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         match (method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
-            ("GET" | "HEAD", ["readyz"]) => self.ready().await,
+            ("GET" | "HEAD", ["readyz"]) => self.ready(),
             ("GET" | "HEAD", ["metrics"]) => {
                 Answer { status: StatusCode::OK, kind: CONTENT_TYPE, body: self.metrics.encode() }
             }
@@ -99,33 +99,15 @@ impl Admin {
         }
     }
 
-    async fn ready(&self) -> Answer {
+    fn ready(&self) -> Answer {
         let unready = |why| Answer::text(StatusCode::SERVICE_UNAVAILABLE, why);
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.ending.cause().is_some() {
             unready("stopping")
         } else if !self.handle.is_ready() {
             unready("no region has been judged yet")
-        } else if !self.is_listening().await {
-            unready("not listening yet")
         } else {
             Answer::text(StatusCode::OK, "ready")
         }
-    }
-
-    /// Whether every listener takes connections. Pingora starts them beside this address and does
-    /// not say when they are there, so they are tried, until they were there once.
-    async fn is_listening(&self) -> bool {
-        if self.listening.load(Ordering::Relaxed) {
-            return true;
-        }
-        let world = self.handle.world();
-        for listener in &world.snapshot.policy.listeners {
-            if TcpStream::connect(listener.bind).await.is_err() {
-                return false;
-            }
-        }
-        self.listening.store(true, Ordering::Relaxed);
-        true
     }
 
     fn explain(&self, body: &[u8]) -> Answer {
@@ -218,7 +200,8 @@ impl HttpServerApp for Admin {
         if !session.read_request().await.ok()? {
             return None;
         }
-        session.set_keepalive(if *shutdown.borrow() { None } else { Some(60) });
+        let on = Connection::of(session.digest()).map(Connection::begin);
+        session.set_keepalive(if *shutdown.borrow() { None } else { Some(FOR_EVER) });
         let method = session.req_header().method.clone();
         let path = session.req_header().uri.path().to_owned();
         let answer = if let Some(body) = read_body(&mut session).await {
@@ -231,6 +214,7 @@ impl HttpServerApp for Admin {
         write(&mut session, answer).await.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);
         let stream = session.finish().await.ok()??;
+        drop(on);
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
 }

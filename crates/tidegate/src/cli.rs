@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Exit code of a bad policy or a failed start.
 pub(crate) const FAILED: u8 = 1;
+/// Exit code of an end with something still open.
+pub(crate) const UNCLEAN: u8 = 3;
 
 /// A programmable multi-region load balancer: pins, contract health, failover, explained.
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ mod check;
 mod cli;
 mod client;
 mod demo;
+mod doors;
 mod explain;
 mod region;
 mod run;

@@ -96,6 +96,9 @@ fn route() -> Route {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_mins(2),
             idle: Duration::from_mins(5),
+            websocket_idle: Duration::from_secs(1),
+            grpc_idle: Duration::from_secs(1),
+            body: None,
             total: None,
         },
     }

@@ -268,7 +268,7 @@ fn of_route(route: &Route, policy: &Policy) -> Said {
         residency,
         residency_name,
         strategy,
-        timeouts: Timeouts { connect, first_byte, idle, total },
+        timeouts: Timeouts { connect, first_byte, idle, websocket_idle, grpc_idle, body, total },
         sticky,
     } = route;
     said([
@@ -285,6 +285,9 @@ fn of_route(route: &Route, policy: &Policy) -> Said {
         ("timeouts.connect", duration(connect)),
         ("timeouts.first_byte", duration(first_byte)),
         ("timeouts.idle", duration(idle)),
+        ("timeouts.websocket_idle", duration(websocket_idle)),
+        ("timeouts.grpc_idle", duration(grpc_idle)),
+        ("timeouts.body", written::duration_or(body.as_ref(), NONE)),
         ("timeouts.total", written::duration_or(total.as_ref(), NONE)),
         ("sticky", written::stickiness(*sticky).to_owned()),
     ])

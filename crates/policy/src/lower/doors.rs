@@ -49,6 +49,7 @@ impl Lowering<'_> {
             self.wrong(&place, "there is no listener", "add `{ bind: \"0.0.0.0:8080\" }`");
         }
         let mut binds: Vec<(usize, SocketAddr)> = Vec::new();
+        let mut lowered = Vec::new();
         for (index, listener) in listeners.iter().enumerate() {
             let item = place.item(index);
             let Some(bind) = self.address(&item.key("bind"), &listener.bind) else { continue };
@@ -57,8 +58,14 @@ impl Lowering<'_> {
                 self.wrong(&item.key("bind"), message, "remove one of them or change its port");
             }
             binds.push((index, bind));
+            let timeouts = item.key("timeouts");
+            lowered.push(Listener {
+                bind,
+                head: self.time(&timeouts.key("head"), &listener.timeouts.head.0),
+                keepalive: self.time(&timeouts.key("keepalive"), &listener.timeouts.keepalive.0),
+            });
         }
-        binds.into_iter().map(|(_, bind)| Listener::at(bind)).collect()
+        lowered
     }
 
     pub(super) fn admin(&self, admin: &yaml::Admin, listeners: &[yaml::Listener]) -> Admin {

@@ -85,6 +85,9 @@ impl Lowering<'_> {
                 self.wrong(&timeouts.key("total"), "a stream has no total deadline", help);
             }
             timeouts.total = None;
+            if route.timeouts.body.is_none() {
+                timeouts.body = None;
+            }
         }
         let residency_name = route.residency.as_deref();
         Route {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tidegate_core::id::Name;
 use tidegate_core::policy::{
-    EjectionRules, Failback, FailbackRules, MeasuringRules, Releases, RetryRules, Timeouts,
+    EjectionRules, Failback, FailbackRules, MeasuringRules, Releases, RetryRules, StopRules,
+    Timeouts,
 };
 
 use super::Lowering;
@@ -143,6 +144,16 @@ impl Lowering<'_> {
         }
     }
 
+    pub(super) fn stop(&self, stop: &yaml::Stop) -> StopRules {
+        let root = Place::Root;
+        let place = root.key("stop");
+        let within = (stop.within.0 != "none").then_some(&stop.within.0);
+        StopRules {
+            lame_duck: self.duration(&place.key("lame_duck"), &stop.lame_duck),
+            within: within.map(|it| self.time(&place.key("within"), it)),
+        }
+    }
+
     /// Deadlines at a place, with others where nothing is said.
     pub(super) fn timeouts(
         &self,
@@ -153,15 +164,26 @@ impl Lowering<'_> {
         let time = |name: &str, text: &Option<yaml::DurationText>, otherwise| {
             text.as_ref().map_or(otherwise, |it| self.time(&place.key(name), &it.0))
         };
+        let deadline = |name: &str, text: &Option<yaml::DeadlineText>, otherwise| match text {
+            None => otherwise,
+            Some(text) if text.0 == "none" => None,
+            Some(text) => Some(self.time(&place.key(name), &text.0)),
+        };
+        // A kind of stream follows the idle limit that stands beside it before one further out.
+        let idle = own.idle.as_ref().map(|_| time("idle", &own.idle, otherwise.idle));
+        let idle_of = |name: &str, text, otherwise| time(name, text, idle.unwrap_or(otherwise));
         Timeouts {
             connect: time("connect", &own.connect, otherwise.connect),
             first_byte: time("first_byte", &own.first_byte, otherwise.first_byte),
-            idle: time("idle", &own.idle, otherwise.idle),
-            total: match &own.total {
-                None => otherwise.total,
-                Some(text) if text.0 == "none" => None,
-                Some(text) => Some(self.time(&place.key("total"), &text.0)),
-            },
+            idle: idle.unwrap_or(otherwise.idle),
+            websocket_idle: idle_of(
+                "websocket_idle",
+                &own.websocket_idle,
+                otherwise.websocket_idle,
+            ),
+            grpc_idle: idle_of("grpc_idle", &own.grpc_idle, otherwise.grpc_idle),
+            body: deadline("body", &own.body, otherwise.body),
+            total: deadline("total", &own.total, otherwise.total),
         }
     }
 }
@@ -172,6 +194,9 @@ pub(super) fn usual_timeouts() -> Timeouts {
         connect: Duration::from_secs(2),
         first_byte: Duration::from_mins(2),
         idle: Duration::from_mins(5),
+        websocket_idle: Duration::from_mins(5),
+        grpc_idle: Duration::from_mins(5),
+        body: Some(Duration::from_mins(1)),
         total: Some(Duration::from_mins(1)),
     }
 }

@@ -164,7 +164,34 @@ pub(crate) struct Timeouts {
     /// Between two pieces of an answer; `300s` if nothing says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) idle: Option<DurationText>,
+    /// Between two pieces in either direction of a WebSocket; as `idle` if nothing says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) websocket_idle: Option<DurationText>,
+    /// Between two pieces of a gRPC answer; as `idle` if nothing says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_idle: Option<DurationText>,
+    /// From the end of a request's head to the end of its body, or `none`; `60s` if nothing says
+    /// otherwise, and none for streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<DeadlineText>,
     /// For the whole exchange, or `none`; `60s` if nothing says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<DeadlineText>,
+}
+
+/// How the process ends when it is told to.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Stop {
+    /// Time in which it is not ready and still takes connections, so that whoever sends them can
+    /// notice.
+    pub(crate) lame_duck: DurationText,
+    /// Longest time that open requests and streams are waited for after that, or `none`.
+    pub(crate) within: DeadlineText,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { lame_duck: "0s".into(), within: "none".into() }
+    }
 }

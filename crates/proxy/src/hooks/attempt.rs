@@ -15,7 +15,7 @@ use super::Proxy;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
-use crate::peer::{Carriage, peer};
+use crate::peer::{Carriage, peer, silence};
 
 /// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
 /// when there is none, an endpoint of the next region.
@@ -69,8 +69,10 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
         return Error::e_explain(ErrorType::InternalError, "an endpoint that is not there");
     };
     let is_stream = route.stream || routed.carriage != Carriage::Plain;
+    let timeouts = &route.timeouts;
+    let silence = silence(routed.carriage, timeouts, is_stream);
     let carriage = (of_policy.protocol, routed.carriage);
-    let peer = peer(endpoint.address, carriage, &route.timeouts, is_stream, routed.has_body);
+    let peer = peer(endpoint.address, carriage, silence, timeouts.connect, routed.has_body);
     let began = clock::instant();
     let facts = Facts {
         kind: routed.carriage.kind(is_stream),

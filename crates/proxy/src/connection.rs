@@ -1,0 +1,192 @@
+//! One connection of a client: what is happening on it, and when it has to end.
+//!
+//! The request path only counts: a request begins, a request ends, bytes came. Whoever keeps the
+//! listener looks at all of its connections now and then, and so no request needs a timer or a
+//! clock of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::task::AtomicWaker;
+use pingora::protocols::Digest;
+
+pub use stream::ClientStream;
+
+mod stream;
+
+/// One request in [`Connection::requests`].
+const OPEN: u64 = 1;
+/// One turn in [`Connection::requests`]: whatever happens, the number is another one.
+const TURN: u64 = 1 << 32;
+
+/// What all connections of one listener have in common.
+#[derive(Debug, Default)]
+pub struct Door {
+    closing: AtomicBool,
+}
+
+impl Door {
+    /// Lets connections go: from now on each ends after the request that it carries.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its connections are to end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}
+
+/// What happens on a connection at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing: no request is there, nor the beginning of one.
+    Idle,
+    /// The head of a request has begun and not ended.
+    Head,
+    /// It carries requests.
+    Requests,
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+pub struct Connection {
+    door: Arc<Door>,
+    /// Open requests in the lower half, turns in the upper half.
+    requests: AtomicU64,
+    /// Whether bytes came that belong to no request yet.
+    head: AtomicBool,
+    /// Whether it carries many requests at once, as HTTP/2 does.
+    multiplexed: AtomicBool,
+    late: AtomicBool,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Connection {
+    /// A connection that came in through a door.
+    pub fn new(door: Arc<Door>) -> Self {
+        Self {
+            door,
+            requests: AtomicU64::new(0),
+            head: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// The connection behind a session, as its digest has it.
+    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Self>> {
+        digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// A request begins, and lasts as long as what is returned.
+    pub fn begin(self: &Arc<Self>) -> OnConnection {
+        self.requests.fetch_add(OPEN + TURN, Ordering::Relaxed);
+        self.head.store(false, Ordering::Relaxed);
+        OnConnection(Arc::clone(self))
+    }
+
+    /// What happens now, and a number that is another one whenever something happened since.
+    pub fn doing(&self) -> (Doing, u64) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        let head = self.head.load(Ordering::Relaxed);
+        let doing = match (requests % TURN, head) {
+            (0, false) => Doing::Idle,
+            // Over HTTP/2 there is always some byte that belongs to no request.
+            (0, true) if self.multiplexed.load(Ordering::Relaxed) => Doing::Idle,
+            (0, true) => Doing::Head,
+            (_, _) => Doing::Requests,
+        };
+        (doing, requests / TURN)
+    }
+
+    /// Whether it is to end after the requests that it carries.
+    pub fn is_closing(&self) -> bool {
+        self.door.is_closing()
+    }
+
+    /// The head of a request took too long: the client is told, and the connection ends.
+    pub fn give_up(&self) {
+        self.late.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Ends the connection at once, whatever it carries.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Whether it has to end at once; if not, the task is woken when it has to.
+    pub fn is_cut(&self, waker: &std::task::Waker) -> bool {
+        self.waker.register(waker);
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Bytes came.
+    fn received(&self) {
+        let is_new = self.requests.load(Ordering::Relaxed).is_multiple_of(TURN);
+        if is_new && !self.head.load(Ordering::Relaxed) {
+            self.head.store(true, Ordering::Relaxed);
+            self.requests.fetch_add(TURN, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request on a connection. Dropping it ends the request, whatever ended it.
+#[derive(Debug)]
+pub struct OnConnection(Arc<Connection>);
+
+impl OnConnection {
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for OnConnection {
+    fn drop(&mut self) {
+        let before = self.0.requests.fetch_add(TURN - OPEN, Ordering::Relaxed);
+        debug_assert!(!before.is_multiple_of(TURN), "a request ended twice");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_knows_what_it_does() {
+        let connection = Arc::new(Connection::new(Arc::default()));
+        let mut turns = vec![connection.doing()];
+        connection.received();
+        turns.push(connection.doing());
+        connection.received();
+        assert_eq!(connection.doing(), turns[1], "a head may come in many pieces");
+        let first = connection.begin();
+        turns.push(connection.doing());
+        let second = connection.begin();
+        drop(first);
+        connection.received();
+        turns.push(connection.doing());
+        drop(second);
+        turns.push(connection.doing());
+        let doing: Vec<_> = turns.iter().map(|(it, _)| *it).collect();
+        assert_eq!(
+            doing,
+            [Doing::Idle, Doing::Head, Doing::Requests, Doing::Requests, Doing::Idle]
+        );
+        assert!(turns.windows(2).all(|it| it[0].1 != it[1].1), "{turns:?}");
+    }
+
+    #[test]
+    fn bytes_between_requests_mean_nothing_over_http2() {
+        let connection = Connection::new(Arc::default());
+        connection.multiplexed.store(true, Ordering::Relaxed);
+        connection.received();
+        assert_eq!(connection.doing().0, Doing::Idle);
+    }
+}

@@ -1,0 +1,245 @@
+//! Where connections come in: listeners that can be added, changed and removed while all is running.
+//!
+//! A listener that is removed takes no connection any more; the ones that it took end by themselves,
+//! each after the request that it carries. Nothing here ever cuts a request.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::runtime::Handle;
+
+use door::{Door, Place};
+pub(crate) use socket::Address;
+use socket::Socket;
+
+use crate::say::Trouble;
+
+mod door;
+mod janitor;
+mod socket;
+
+/// How often we look whether an address is free again.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How many times we look.
+const LOOKS_MAX: u32 = 50;
+
+/// A listener as it is wished for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Where.
+    pub(crate) address: Address,
+    /// From the first byte of a request to the end of its head.
+    pub(crate) head: Duration,
+    /// How long a connection may be idle between two requests.
+    pub(crate) keepalive: Duration,
+}
+
+/// Listening sockets that somebody else had open before, by their address.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited(Vec<(String, OwnedFd)>);
+
+impl Inherited {
+    /// Sockets by the names that [`Doors::sockets`] gave them.
+    #[expect(dead_code, reason = "there is no predecessor yet")]
+    pub(crate) fn new(sockets: Vec<(String, OwnedFd)>) -> Self {
+        Self(sockets)
+    }
+
+    fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        let place = self.0.iter().position(|(it, _)| it == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+}
+
+/// The listeners of one application.
+pub(crate) struct Doors<A>(Arc<Inner<A>>);
+
+impl<A> Clone for Doors<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<A> {
+    app: Arc<A>,
+    connections: Arc<AtomicUsize>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where tasks run; `None` before the server starts.
+    runtime: Option<Handle>,
+    doors: Vec<Door>,
+    /// Doors that take nothing any more, as long as somebody is inside.
+    leaving: Vec<Door>,
+}
+
+/// Listeners that were bound and are not in use yet. Dropping them changes nothing.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    wishes: Vec<Wish>,
+    bound: Vec<(Address, Socket)>,
+}
+
+impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
+    /// An application without any listener.
+    pub(crate) fn new(app: A) -> Self {
+        let (app, connections, state) = (Arc::new(app), Arc::default(), Mutex::default());
+        Self(Arc::new(Inner { app, connections, state }))
+    }
+
+    /// Binds what is wished for and not there yet, and changes nothing.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub(crate) fn prepare(
+        &self,
+        wishes: Vec<Wish>,
+        inherited: &mut Inherited,
+    ) -> Result<Prepared, Trouble> {
+        let mut bound = Vec::new();
+        for Wish { address, .. } in &wishes {
+            if self.state().doors.iter().any(|it| it.address() == address) {
+                continue;
+            }
+            let socket = match inherited.take(&address.to_string()) {
+                Some(socket) => Socket::adopt(address, socket),
+                None => self.bind(address),
+            };
+            let trouble =
+                |error: io::Error| Trouble::Doing("listen", format!("{address}: {error}"));
+            bound.push((address.clone(), socket.map_err(trouble)?));
+        }
+        Ok(Prepared { wishes, bound })
+    }
+
+    fn bind(&self, address: &Address) -> io::Result<Socket> {
+        let is_leaving = || {
+            let state = self.state();
+            state.leaving.iter().any(|it| it.address() == address && !it.is_shut())
+        };
+        // A listener that was removed just now takes its last connections.
+        let mut looks = 0;
+        while looks < LOOKS_MAX && is_leaving() {
+            std::thread::sleep(LOOK_EVERY);
+            looks += 1;
+        }
+        Socket::bind(address)
+    }
+
+    /// Puts in use what was prepared, and lets go what is not wished for any more.
+    pub(crate) fn commit(&self, prepared: Prepared) {
+        let Prepared { wishes, mut bound } = prepared;
+        let mut state = self.state();
+        let mut before = std::mem::take(&mut state.doors);
+        for wish in wishes {
+            let Wish { address, head, keepalive } = wish;
+            let known = before.iter().position(|it| *it.address() == address);
+            let mut door = if let Some(place) = known {
+                before.swap_remove(place)
+            } else {
+                // Whatever is not known was bound by `prepare`.
+                let Some(place) = bound.iter().position(|(it, _)| *it == address) else { continue };
+                Door::new(bound.swap_remove(place))
+            };
+            door.limit(head, keepalive);
+            if let Some(runtime) = &state.runtime {
+                door.open(runtime, &self.place());
+            }
+            state.doors.push(door);
+        }
+        before.iter_mut().for_each(Door::close);
+        state.leaving.append(&mut before);
+    }
+
+    /// Takes no connection any more, and lets go the ones there are.
+    pub(crate) fn close(&self) {
+        self.commit(Prepared { wishes: Vec::new(), bound: Vec::new() });
+    }
+
+    /// Connections end after the request that they carry, while new ones are still taken.
+    pub(crate) fn send_off(&self) {
+        self.state().doors.iter().for_each(Door::send_off);
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Another hold on every listening socket, for a successor, by the name of its address.
+    ///
+    /// # Errors
+    /// When the process has as many files open as it may have.
+    #[expect(dead_code, reason = "there is no successor yet")]
+    pub(crate) fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let state = self.state();
+        let sockets = state.doors.iter().filter_map(|it| Some((it.address(), it.socket()?)));
+        sockets
+            .map(|(address, socket)| Ok((address.to_string(), socket.try_clone_to_owned()?)))
+            .collect()
+    }
+
+    fn place(&self) -> Place<A> {
+        Place { app: Arc::clone(&self.0.app), connections: Arc::clone(&self.0.connections) }
+    }
+
+    /// Opens every door, in the runtime of the caller.
+    fn start(&self) {
+        let runtime = Handle::current();
+        let mut state = self.state();
+        let place = self.place();
+        state.doors.iter_mut().for_each(|it| it.open(&runtime, &place));
+        state.runtime = Some(runtime);
+    }
+
+    /// Looks at every connection, and ends those that waited too long.
+    fn look(&self) {
+        let mut state = self.state();
+        state.doors.iter().chain(&state.leaving).for_each(Door::look);
+        state.leaving.retain(|it| !it.is_empty());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A> fmt::Debug for Doors<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").finish_non_exhaustive()
+    }
+}
+
+/// Listeners as a service of the server: its threads carry all that comes in.
+#[derive(Debug)]
+pub(crate) struct DoorService<A> {
+    pub(crate) name: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) doors: Doors<A>,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> Service for DoorService<A> {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        self.doors.start();
+        janitor::every_so_often(|| self.doors.look()).await;
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(self.threads)
+    }
+}
