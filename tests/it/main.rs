@@ -1,5 +1,6 @@
 //! One binary for all integration tests: each starts the real program, and tries it from outside.
 
+mod connections;
 mod contract;
 mod documents;
 mod explain;
@@ -9,6 +10,7 @@ mod protocols;
 mod retries;
 mod routing;
 mod setting;
+mod stopping;
 mod streams;
 mod tidy;
 mod traffic;

@@ -39,6 +39,8 @@ pub(crate) struct PolicyText {
     pub(crate) probe: String,
     /// Further lines of `contract:`, each with two blanks before it.
     pub(crate) contract: String,
+    /// Members of the listener besides its address.
+    pub(crate) listener: String,
 }
 
 impl Default for PolicyText {
@@ -50,6 +52,7 @@ impl Default for PolicyText {
             region: String::new(),
             probe: "interval: 200ms, timeout: 500ms, stale_after: 3s".to_owned(),
             contract: String::new(),
+            listener: String::new(),
         }
     }
 }
@@ -70,10 +73,10 @@ impl PolicyText {
 
     /// The policy with these lines of `regions:`. The admin socket lies beside the policy.
     pub(crate) fn text_of(&self, door: SocketAddr, regions: &str) -> String {
-        let Self { routes, expect, more, probe, contract, .. } = self;
+        let Self { routes, expect, more, probe, contract, listener, .. } = self;
         let admin = free_address();
         format!(
-            "version: 1\nlisteners: [ {{ bind: \"{door}\" }} ]\n\
+            "version: 1\nlisteners: [ {{ bind: \"{door}\", {listener} }} ]\n\
              admin: {{ http: \"{admin}\", socket: {SOCKET} }}\n\
              regions:\n{regions}\n\
              contract:\n  probe: {{ path: /contract, {probe} }}\n{contract}\n\

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_harness::tungstenite::Message;
 use tidegate_harness::{Connection, H2, Request, wait_until, websocket};
 
 use super::{echo, numbers, streaming, towards};
@@ -112,21 +111,4 @@ fn the_balancer_waits_for_its_streams_before_it_stops() {
     let status = setting.balancer.await_exit(SOON);
     assert!(status.success(), "{status}");
     assert!(ended.elapsed() < Duration::from_secs(10), "it leaves as soon as it may");
-}
-
-#[test]
-fn told_twice_the_balancer_stops_at_once() {
-    let setting = Setting::of(&["near"], &streaming("{ idle: 60s }"));
-    let mut stream = events(&setting, "one", "events=1&hold=1").stream().unwrap();
-    stream.read_event().unwrap().unwrap();
-    let mut socket = websocket(&setting.url("/ws"), &[]).unwrap();
-    socket.send(Message::text("here")).unwrap();
-    setting.balancer.signal("TERM");
-    wait_until(SOON, "it is told", || {
-        setting.balancer.ask_admin("/readyz").is_ok_and(|it| it.status == 503)
-    });
-    assert_eq!(setting.balancer.exit_status(), None);
-    setting.balancer.signal("TERM");
-    setting.balancer.await_exit(Duration::from_secs(10));
-    stream.read_event().unwrap_err();
 }

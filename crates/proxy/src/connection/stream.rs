@@ -27,7 +27,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client is told whose head does not end in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/problem+json\r\n\
-    content-length: 117\r\n\
+    content-length: 114\r\n\
     cache-control: no-store\r\n\
     proxy-status: tidegate; error=http_request_error; details=\"request_timeout\"\r\n\
     connection: close\r\n\r\n\
