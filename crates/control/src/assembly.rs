@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tidegate_core::drain::Reading;
 use tidegate_core::ejection::Tally;
 use tidegate_core::id::{EndpointId, Name};
 use tidegate_core::policy::{Policy, RegionPolicy};
@@ -32,6 +33,9 @@ pub(crate) struct Assembly {
 struct Counted {
     traffic: Arc<Traffic>,
     told: Tally,
+    read: Reading,
+    /// Whether its endpoint is gone; then it stays only until nothing is open there any more.
+    is_gone: bool,
 }
 
 impl Assembly {
@@ -91,6 +95,26 @@ impl Assembly {
         changed
     }
 
+    /// What the ledger says of every endpoint where something has changed since the last call.
+    pub(crate) fn counted(&mut self) -> Vec<(EndpointId, Reading)> {
+        let changed = self.traffic.iter_mut().filter_map(|(id, counted)| {
+            let reading = counted.traffic.reading();
+            let is_news = reading != std::mem::replace(&mut counted.read, reading);
+            is_news.then_some((*id, reading))
+        });
+        let mut changed: Vec<_> = changed.collect();
+        changed.sort_unstable_by_key(|(id, _)| *id);
+        self.traffic.retain(|_, it| !it.is_gone || 0 < it.read.open);
+        changed
+    }
+
+    /// Closes what is open at these endpoints.
+    pub(crate) fn close(&self, endpoints: &[EndpointId]) {
+        for counted in endpoints.iter().filter_map(|id| self.traffic.get(id)) {
+            counted.traffic.close();
+        }
+    }
+
     fn region(
         &mut self,
         policy: &RegionPolicy,
@@ -147,7 +171,12 @@ impl Assembly {
         let (region, address) = (Arc::clone(&region.name), endpoint.address);
         let whose = Whose { region, endpoint: endpoint.id, address, open };
         let traffic = self.ledger.book(whose);
-        let counted = Counted { traffic: Arc::clone(&traffic), told: Tally::default() };
+        let counted = Counted {
+            traffic: Arc::clone(&traffic),
+            told: Tally::default(),
+            read: Reading::default(),
+            is_gone: false,
+        };
         self.traffic.insert(endpoint.id, counted);
         traffic
     }
@@ -156,13 +185,15 @@ impl Assembly {
         Arc::clone(self.open.entry(Arc::clone(region)).or_default())
     }
 
-    /// Requests that are still open at somebody who is gone keep their counters alive themselves.
+    /// Whoever is gone is counted on until nothing is open there any more.
     fn forget_all_but(&mut self, snapshot: &Snapshot) {
         let regions = || snapshot.regions.iter();
         self.open.retain(|name, _| regions().any(|it| it.name == *name));
         let stays: HashSet<EndpointId> =
             regions().flat_map(|it| &it.endpoints).map(|it| it.id).collect();
-        self.traffic.retain(|id, _| stays.contains(id));
+        for (id, counted) in &mut self.traffic {
+            counted.is_gone = !stays.contains(id);
+        }
         let Self { leaving, metrics, .. } = self;
         leaving.retain(|name, keys| {
             let is_back = snapshot.regions.iter().any(|it| it.name == *name);

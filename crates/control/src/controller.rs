@@ -58,7 +58,7 @@ impl Controller {
         let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger));
         let world = assembly.world(board.snapshot(), None);
         let world = Arc::new(ArcSwap::from_pointee(world));
-        metrics.watch(&world);
+        metrics.watch(&world, &ledger);
         let (handle, inbox) = Handle::new(world, metrics, ledger);
         let mut keeper = Keeper::new(board, assembly, handle.clone(), inbox, parse_endpoints);
         keeper.owes(effects);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tidegate_core::board::memory::Memory;
 use tidegate_core::board::{Event, Target};
+use tidegate_core::drain::Cause;
 use tidegate_core::policy::Policy;
 use tidegate_core::snapshot::{Snapshot, Verdict};
 use tokio::sync::{mpsc, oneshot};
@@ -125,6 +126,18 @@ impl Handle {
         let (asker, memory) = oneshot::channel();
         self.memories.send(asker).await.map_err(|_closed| Busy::Ended)?;
         memory.await.map_err(|_closed| Busy::Ended)
+    }
+
+    /// Empties the whole process, or, with `None`, no more: routing goes on as before, and every
+    /// region counts from now on how what is open ends.
+    ///
+    /// [`Ledger::summary`] tells what is still open, and [`Ledger::drains`] how far that has come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Handle::send`].
+    pub fn leave(&self, cause: Option<Cause>) -> Result<(), Busy> {
+        self.send(Event::Leaving(cause))
     }
 
     /// Whether traffic may be sent here: some region is routable, or at least everybody has been

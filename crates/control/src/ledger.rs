@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidegate_core::Moment;
-use tidegate_core::drain::Reading;
+use tidegate_core::drain::{Flip, Reading};
 use tidegate_core::id::{EndpointId, Name};
 
 use crate::traffic::{Open, Traffic};
@@ -148,6 +148,7 @@ impl fmt::Display for Summary {
 pub struct Ledger {
     books: Mutex<Vec<Weak<Traffic>>>,
     names: Mutex<Names>,
+    drains: Mutex<Arc<[Flip]>>,
 }
 
 #[derive(Debug, Default)]
@@ -208,6 +209,16 @@ impl Ledger {
     /// What one endpoint has open and has had; nothing when it is gone and all is over.
     pub fn reading(&self, endpoint: EndpointId) -> Option<Reading> {
         self.books().iter().find(|it| it.whose().endpoint == endpoint).map(|it| it.reading())
+    }
+
+    /// Every drain there is, as the controller counted it last.
+    pub fn drains(&self) -> Arc<[Flip]> {
+        Arc::clone(&locked(&self.drains))
+    }
+
+    /// These are the drains from now on.
+    pub(crate) fn show(&self, drains: Vec<Flip>) {
+        *locked(&self.drains) = drains.into();
     }
 
     /// A book for an endpoint that is new.

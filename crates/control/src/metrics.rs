@@ -14,11 +14,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_core::contract::Mismatch;
+use tidegate_core::drain::{Flip, Outcome};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::Name;
 use tidegate_core::snapshot::Verdict;
 
 use crate::World;
+use crate::ledger::Ledger;
 
 pub use histogram::Histogram;
 pub use labels::{LABEL_BYTES_MAX, said};
@@ -29,7 +31,10 @@ mod labels;
 mod scrape;
 mod sources;
 
-use labels::{Build, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source, Turn};
+use labels::{
+    Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source,
+    Turn,
+};
 use scrape::Scrape;
 use sources::Sources;
 
@@ -52,6 +57,9 @@ struct Counts {
     probe_seconds: Family<OfRegion, Histogram>,
     ejections: Family<OfRegion, Counter>,
     turns: Family<Turn, Counter>,
+    drains: Family<DrainEnd, Counter>,
+    drains_overdue: Family<DrainCause, Counter>,
+    drain_outcomes: Family<DrainOutcome, Counter>,
     file_errors: Family<OfRegion, Counter>,
     events_refused: Counter,
     route_requests: Family<OfRoute, Counter>,
@@ -136,8 +144,8 @@ impl Metrics {
     }
 
     /// From now on gauges show this world. Only the first one that is given counts.
-    pub(crate) fn watch(&self, world: &Arc<ArcSwap<World>>) {
-        self.scrape.0.get_or_init(|| Arc::clone(world));
+    pub(crate) fn watch(&self, world: &Arc<ArcSwap<World>>, ledger: &Arc<Ledger>) {
+        self.scrape.0.get_or_init(|| (Arc::clone(world), Arc::clone(ledger)));
     }
 
     pub(crate) fn probe_took(&self, region: &Name, took: Duration) {
@@ -162,6 +170,23 @@ impl Metrics {
     pub(crate) fn turned(&self, region: &Name, from: Verdict, to: Verdict) {
         let labels = Turn { region: Arc::clone(region), from: from.word(), to: to.word() };
         self.counts.turns.get_or_create(&labels).inc();
+    }
+
+    /// A drain has ended: how, and how what was open has.
+    pub(crate) fn drain_ended(&self, flip: &Flip, end: &'static str) {
+        let (region, cause) = (Arc::clone(&flip.region), flip.drain.cause.word());
+        self.counts.drains.get_or_create(&DrainEnd { region, cause, end }).inc();
+        for outcome in Outcome::ALL {
+            let region = Arc::clone(&flip.region);
+            let labels = DrainOutcome { region, cause, outcome: outcome.word() };
+            let counter = self.counts.drain_outcomes.get_or_create(&labels);
+            counter.inc_by(flip.drain.outcomes.of(outcome));
+        }
+    }
+
+    pub(crate) fn drain_overdue(&self, flip: &Flip) {
+        let (region, cause) = (Arc::clone(&flip.region), flip.drain.cause.word());
+        self.counts.drains_overdue.get_or_create(&DrainCause { region, cause }).inc();
     }
 
     pub(crate) fn endpoint_file_failed(&self, region: &Name) {
@@ -203,6 +228,12 @@ impl Counts {
         registry.register("tidegate_ejections", help, counts.ejections);
         let help = "Changes of the verdict on a region";
         registry.register("tidegate_verdict_turns", help, counts.turns);
+        let help = "Drains of regions and endpoints that have ended";
+        registry.register("tidegate_drains", help, counts.drains);
+        let help = "Drains that took longer than they should";
+        registry.register("tidegate_drains_overdue", help, counts.drains_overdue);
+        let help = "Exchanges that ended while their region or endpoint was being drained";
+        registry.register("tidegate_drain_outcomes", help, counts.drain_outcomes);
         let help = "Readings of a region's endpoint file that failed";
         registry.register("tidegate_endpoint_file_errors", help, counts.file_errors);
         let help = "Events that found the controller's queue full";

@@ -28,6 +28,8 @@ pub struct Traffic {
     client_closed: AtomicU64,
     upstream_died: AtomicU64,
     forced: AtomicU64,
+    /// How often everything that was open was told to close.
+    closings: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     connected: AtomicU64,
@@ -49,6 +51,7 @@ impl Traffic {
             client_closed: AtomicU64::default(),
             upstream_died: AtomicU64::default(),
             forced: AtomicU64::default(),
+            closings: AtomicU64::default(),
             answered: AtomicU64::default(),
             failed: AtomicU64::default(),
             connected: AtomicU64::default(),
@@ -87,6 +90,11 @@ impl Traffic {
             forced: self.forced.load(Ordering::Relaxed),
         };
         Reading { open, ended }
+    }
+
+    /// Closes everything that is open and lets itself be closed.
+    pub(crate) fn close(&self) {
+        self.closings.fetch_add(1, Ordering::Relaxed);
     }
 
     fn ended(&self, outcome: Outcome) -> &AtomicU64 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{Mismatch, Report};
+use crate::drain::{Cause, Flip, Reading, Turn};
 use crate::ejection::Tally;
 use crate::health::ProbeFailure;
 use crate::id::{ENDPOINTS_PER_REGION_MAX, EndpointId, Generation, Name};
@@ -13,9 +14,11 @@ use crate::moment::Moment;
 use crate::policy::{EndpointAddress, EndpointSource, Policy};
 use crate::snapshot::{Held, Snapshot, Verdict};
 
+use drains::Drains;
 use memory::Memory;
 use region::{EndpointState, RegionState};
 
+mod drains;
 pub mod memory;
 
 mod region;
@@ -51,13 +54,19 @@ pub enum Event {
         /// Everything since the process started.
         tally: Tally,
     },
-    /// The operator takes a region out, or puts it back.
+    /// The operator takes a region or one of its endpoints out, or puts it back.
     Drained {
         /// The region.
         region: Name,
+        /// One of its endpoints, or all of it.
+        endpoint: Option<SocketAddr>,
         /// Out or back.
         out: bool,
     },
+    /// The whole process is to be emptied, or, with `None`, no more. Routing goes on as before.
+    Leaving(Option<Cause>),
+    /// The ledger was counted: every endpoint where something has changed since the last time.
+    Counted(Vec<(EndpointId, Reading)>),
     /// The operator lets a region that is held back take its traffic.
     Released(Name),
     /// Time passed.
@@ -112,6 +121,15 @@ pub enum Effect {
         /// Its address.
         address: SocketAddr,
     },
+    /// A drain took a step.
+    DrainTurned {
+        /// What is being emptied, and how far that has come.
+        flip: Flip,
+        /// The step.
+        turn: Turn,
+    },
+    /// What is open at these endpoints is to be closed.
+    Close(Vec<EndpointId>),
     /// These endpoints, and no others, are to be probed.
     Probe(Vec<Target>),
 }
@@ -133,6 +151,7 @@ pub struct Board {
     policy: Arc<Policy>,
     regions: Vec<RegionState>,
     places: HashMap<EndpointId, usize>,
+    drains: Drains,
     last_event: Moment,
     generation: Generation,
     next_endpoint: u32,
@@ -156,6 +175,7 @@ impl Board {
             policy: Arc::new(former),
             regions: Vec::new(),
             places: HashMap::new(),
+            drains: Drains::default(),
             last_event: now,
             generation: Generation(0),
             next_endpoint: 0,
@@ -184,6 +204,7 @@ impl Board {
         assert!(self.last_event <= now, "time went backwards");
         let before = std::mem::replace(&mut self.last_event, now);
         let mut effects = Vec::new();
+        let is_counted = matches!(event, Event::Counted(_));
         match event {
             Event::Installed(policy) => self.install(now, &policy, &mut effects),
             Event::Listed { region, endpoints } => {
@@ -195,7 +216,9 @@ impl Board {
             Event::Observed { endpoint, tally } => {
                 self.observed(now, endpoint, tally, &mut effects);
             }
-            Event::Drained { region, out } => self.drain(&region, out),
+            Event::Drained { region, endpoint, out } => self.drain(&region, endpoint, out),
+            Event::Leaving(cause) => self.leave(cause),
+            Event::Counted(readings) => self.counted(&readings),
             Event::Released(region) => self.release(&region),
             Event::Tick => self.tick(now, &mut effects),
         }
@@ -203,6 +226,7 @@ impl Board {
             self.compare(now);
         }
         self.settle(now, &mut effects);
+        self.settle_drains(now, is_counted, &mut effects);
         effects
     }
 
@@ -230,10 +254,13 @@ impl Board {
             };
             self.regions.push(state);
         }
+        for gone in &known {
+            self.remove_region(now, gone, effects);
+        }
         let former = std::mem::replace(&mut self.policy, Arc::clone(policy));
         for (place, of_policy) in policy.regions.iter().enumerate() {
             if let EndpointSource::Listed(endpoints) = &of_policy.endpoints {
-                self.replace_endpoints(now, place, endpoints);
+                self.replace_endpoints(now, place, endpoints, effects);
             }
         }
         let endpoints = self.regions.iter_mut().flat_map(|it| &mut it.endpoints);
@@ -260,11 +287,17 @@ impl Board {
         if endpoints.is_empty() || self.regions.get(place).is_some_and(|it| it.lists(endpoints)) {
             return;
         }
-        self.replace_endpoints(now, place, endpoints);
+        self.replace_endpoints(now, place, endpoints, effects);
         self.endpoints_changed(effects);
     }
 
-    fn replace_endpoints(&mut self, now: Moment, place: usize, listed: &[EndpointAddress]) {
+    fn replace_endpoints(
+        &mut self,
+        now: Moment,
+        place: usize,
+        listed: &[EndpointAddress],
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(region) = self.regions.get_mut(place) else { return };
         let mut known = std::mem::take(&mut region.endpoints);
         for endpoint in listed.iter().take(ENDPOINTS_PER_REGION_MAX) {
@@ -276,6 +309,9 @@ impl Board {
             };
             state.weight = endpoint.weight;
             region.endpoints.push(state);
+        }
+        for gone in &known {
+            self.remove_endpoint(now, (place, gone), effects);
         }
     }
 
@@ -357,10 +393,17 @@ impl Board {
         self.changed |= !effects.is_empty();
     }
 
-    fn drain(&mut self, name: &str, out: bool) {
-        if let Some(region) = self.regions.iter_mut().find(|it| &*it.name == name) {
-            self.changed |= std::mem::replace(&mut region.drained, out) != out;
-        }
+    fn drain(&mut self, name: &str, endpoint: Option<SocketAddr>, out: bool) {
+        let Some(region) = self.regions.iter_mut().find(|it| &*it.name == name) else { return };
+        let drained = match endpoint {
+            None => &mut region.drained,
+            Some(address) => {
+                let mut endpoints = region.endpoints.iter_mut();
+                let Some(endpoint) = endpoints.find(|it| it.address == address) else { return };
+                &mut endpoint.drained
+            }
+        };
+        self.changed |= std::mem::replace(drained, out) != out;
     }
 
     fn release(&mut self, name: &str) {

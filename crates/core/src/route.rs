@@ -253,7 +253,7 @@ pub fn admits(
     demand: &Demand<'_>,
     assigned: Option<&str>,
 ) -> bool {
-    if !endpoint.verdict.is_answering() {
+    if endpoint.drained || !endpoint.verdict.is_answering() {
         return false;
     }
     if assigned.is_some_and(|it| endpoint.release().map(|name| &**name) != Some(it)) {
@@ -352,7 +352,7 @@ fn filter_by_contract<T: Trace>(
 ) -> RegionSet {
     let answering = allowed.and(snapshot.answering).or(staying);
     let answering = narrow(trace, allowed, answering, |region| match snapshot.region(region) {
-        Some(region) if region.drained => Cause::Drained,
+        Some(region) if region.is_drained(Verdict::is_answering) => Cause::Drained,
         Some(region) => Cause::Verdict(region.verdict),
         None => Cause::Verdict(Verdict::Unknown),
     });
@@ -364,6 +364,7 @@ fn filter_by_contract<T: Trace>(
         }
     };
     narrow(trace, answering, matching, |region| match snapshot.region(region) {
+        Some(region) if ask.demand.is_empty() && region.verdict.is_routable() => Cause::Drained,
         Some(region) if ask.demand.is_empty() => Cause::Verdict(region.verdict),
         Some(_) | None => Cause::Unmet,
     })

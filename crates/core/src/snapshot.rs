@@ -112,6 +112,8 @@ pub struct Endpoint {
     pub since: Moment,
     /// Whether traffic itself took it out for a while.
     pub ejected: bool,
+    /// Whether the operator takes it out.
+    pub drained: bool,
     /// What it said last; kept when it falls silent.
     pub report: Option<Arc<Report>>,
     /// Where that differs from the active contract.
@@ -150,6 +152,20 @@ pub struct Region {
     pub endpoints: Vec<Endpoint>,
 }
 
+impl Region {
+    /// Whether the operator takes it out: all of it, or every endpoint whose verdict would do.
+    pub fn is_drained(&self, would_do: impl Fn(Verdict) -> bool) -> bool {
+        self.drained || !self.has_left(would_do)
+    }
+
+    /// Whether the operator has left it an endpoint whose verdict would do, if it has taken any.
+    pub(crate) fn has_left(&self, would_do: impl Fn(Verdict) -> bool) -> bool {
+        let endpoints = || self.endpoints.iter();
+        let is_left = |it: &Endpoint| !it.drained && would_do(it.verdict);
+        endpoints().all(|it| !it.drained) || endpoints().any(is_left)
+    }
+}
+
 /// The world as data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -177,11 +193,13 @@ impl Snapshot {
         };
         let routes_to_mixed = policy.probing.routes_to_mixed();
         let routable = set(&|region| {
-            !region.drained
+            !region.is_drained(Verdict::is_routable)
                 && (region.verdict.is_routable()
                     || (region.verdict == Verdict::Mixed && routes_to_mixed))
         });
-        let answering = set(&|region| !region.drained && region.verdict.is_answering());
+        let answering = set(&|region| {
+            !region.is_drained(Verdict::is_answering) && region.verdict.is_answering()
+        });
         let configured = |id: RegionId| {
             u64::from(policy.regions.get(id.index()).map_or(u32::MAX, |it| it.distance))
         };

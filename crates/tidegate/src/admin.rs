@@ -142,8 +142,8 @@ impl Admin {
             None => return Answer::text(StatusCode::NOT_FOUND, "gone"),
         });
         let event = match verb {
-            "drain" => Event::Drained { region: name, out: true },
-            "undrain" => Event::Drained { region: name, out: false },
+            "drain" => Event::Drained { region: name, endpoint: None, out: true },
+            "undrain" => Event::Drained { region: name, endpoint: None, out: false },
             "failback" => Event::Released(name),
             _ => {
                 let title = "a region can drain, undrain or failback";

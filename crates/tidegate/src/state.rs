@@ -62,6 +62,8 @@ struct EndpointState {
     since_ms: u64,
     #[serde(default)]
     ejected: bool,
+    #[serde(default)]
+    drained: bool,
     /// Hundredths of its weight.
     #[serde(default = "full_share")]
     share: u32,
@@ -226,6 +228,7 @@ impl EndpointState {
             verdict: Some(endpoint.verdict.word().to_owned()),
             since_ms: endpoint.since.0,
             ejected: endpoint.ejected,
+            drained: endpoint.drained,
             share: endpoint.share,
             report: report.map(|report| reported(report, contract)).into(),
             release_id: report.and_then(|it| it.release_id.as_deref()).map(str::to_owned),
@@ -241,6 +244,7 @@ impl EndpointState {
             verdict: None,
             since_ms: 0,
             ejected: false,
+            drained: false,
             share: full_share(),
             report: Reported::AsWanted,
             release_id: None,
@@ -291,6 +295,7 @@ impl EndpointState {
             verdict,
             since: Moment(self.since_ms),
             ejected: self.ejected,
+            drained: self.drained,
             report: report.map(Arc::new),
             mismatches: mismatches.into(),
             vetoes,

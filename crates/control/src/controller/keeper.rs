@@ -19,6 +19,7 @@ use super::tell;
 use crate::assembly::Assembly;
 use crate::endpoints_file::{Lists, ParseEndpoints};
 use crate::handle::{Handle, Inbox, Message};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::prober::Probers;
 use crate::{World, clock};
@@ -35,6 +36,9 @@ pub(super) struct Keeper {
     assembly: Assembly,
     world: Arc<ArcSwap<World>>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+    /// Whether the ledger shows the drains as they are.
+    is_shown: bool,
     policy: watch::Sender<Arc<Policy>>,
     inbox: Inbox,
     probers: Probers,
@@ -58,6 +62,8 @@ impl Keeper {
             assembly,
             world: Arc::clone(&handle.world),
             metrics: Arc::clone(handle.metrics()),
+            ledger: Arc::clone(handle.ledger()),
+            is_shown: false,
             policy: sender,
             inbox,
             lists: Lists::new(handle.clone(), parse_endpoints),
@@ -89,6 +95,8 @@ impl Keeper {
                 () = self.lists.restarted() => {}
             }
             self.publish();
+            self.count_out();
+            self.answer();
             self.carry_out();
         }
     }
@@ -119,6 +127,8 @@ impl Keeper {
             Event::Listed { .. }
             | Event::Observed { .. }
             | Event::Drained { .. }
+            | Event::Leaving(_)
+            | Event::Counted(_)
             | Event::Released(_)
             | Event::Tick => {}
         }
@@ -133,10 +143,31 @@ impl Keeper {
 
     fn tick(&mut self) {
         clock::refresh();
+        self.count();
         for (endpoint, tally) in self.assembly.observed() {
             self.take_in(Event::Observed { endpoint, tally });
         }
         self.take_in(Event::Tick);
+    }
+
+    /// Tells the board what the ledger says.
+    fn count(&mut self) {
+        let counted = self.assembly.counted();
+        self.take_in(Event::Counted(counted));
+        self.is_shown = false;
+    }
+
+    /// Counts what is open where a drain was decided, now that the world shows it: whatever came
+    /// before is open, and nothing new comes after.
+    fn count_out(&mut self) {
+        if self.board.is_awaiting_count() {
+            self.count();
+        }
+        let has_turned = |it: &Effect| matches!(it, Effect::DrainTurned { .. });
+        if !self.is_shown || self.effects.iter().any(has_turned) {
+            self.ledger.show(self.board.drains());
+            self.is_shown = true;
+        }
     }
 
     /// Tells all that is known, traffic up to now included.
@@ -146,7 +177,7 @@ impl Keeper {
         drop(asker.send(self.board.memory()));
     }
 
-    /// Swaps the world, once, if anything that it shows has changed; then tells who waits.
+    /// Swaps the world, once, if anything that it shows has changed.
     fn publish(&mut self) {
         if self.board.has_changed() {
             let snapshot = self.board.snapshot();
@@ -155,8 +186,13 @@ impl Keeper {
                 && snapshot.regions == before.snapshot.regions;
             if !is_same {
                 self.world.store(Arc::new(self.assembly.world(snapshot, Some(&before))));
+                self.is_shown = false;
             }
         }
+    }
+
+    /// Tells those who wait that the world contains what they said.
+    fn answer(&mut self) {
         for waiting in self.waiting.drain(..) {
             // Who asked may have gone; what was asked is done all the same.
             drop(waiting.send(self.world.load_full()));
@@ -168,8 +204,15 @@ impl Keeper {
         for effect in std::mem::take(&mut self.effects) {
             tell::log(&effect);
             tell::count(&effect, &self.metrics);
-            if let Effect::Probe(targets) = effect {
-                self.probers.probe(targets);
+            match effect {
+                Effect::Probe(targets) => self.probers.probe(targets),
+                Effect::Close(endpoints) => self.assembly.close(&endpoints),
+                Effect::DrainTurned { .. }
+                | Effect::EndpointTurned { .. }
+                | Effect::RegionTurned { .. }
+                | Effect::RegionHeld { .. }
+                | Effect::Ejected { .. }
+                | Effect::Returned { .. } => {}
             }
         }
     }

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use tidegate_core::board::Effect;
 use tidegate_core::contract::Mismatch;
+use tidegate_core::drain::{self, Cause, Flip, Outcomes};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::snapshot::Verdict;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::metrics::Metrics;
 
 /// Writes one line about an effect.
@@ -36,6 +38,10 @@ pub(super) fn log(effect: &Effect) {
         Effect::Returned { region, address } => {
             info!(%region, endpoint = %address, "endpoint returned");
         }
+        Effect::DrainTurned { flip, turn } => log_drain(flip, *turn),
+        Effect::Close(endpoints) => {
+            warn!(endpoints = endpoints.len(), "closing what is still open");
+        }
         Effect::Probe(targets) => info!(endpoints = targets.len(), "endpoints to probe changed"),
     }
 }
@@ -45,10 +51,48 @@ pub(super) fn count(effect: &Effect, metrics: &Metrics) {
     match effect {
         Effect::RegionTurned { region, from, to } => metrics.turned(region, *from, *to),
         Effect::Ejected { region, .. } => metrics.ejected(region),
+        Effect::DrainTurned { flip, turn } => match turn {
+            drain::Turn::Overdue => metrics.drain_overdue(flip),
+            drain::Turn::Drained | drain::Turn::Returned | drain::Turn::Superseded => {
+                metrics.drain_ended(flip, turn.word());
+            }
+            drain::Turn::Began | drain::Turn::Deadline => {}
+        },
         Effect::EndpointTurned { .. }
         | Effect::RegionHeld { .. }
         | Effect::Returned { .. }
+        | Effect::Close(_)
         | Effect::Probe(_) => {}
+    }
+}
+
+fn log_drain(flip: &Flip, turn: drain::Turn) {
+    let Flip { region, endpoint, drain } = flip;
+    let endpoint = endpoint.map(tracing::field::display);
+    let (cause, open) = (drain.cause.word(), drain.open);
+    let took = clock::now().since(drain.since);
+    let Outcomes { completed, client_closed, upstream_died, forced } = drain.outcomes;
+    match turn {
+        // Whoever turns dark without a request has nothing to tell.
+        _ if drain.open_at_start == 0 && drain.joined == 0 && drain.cause != Cause::Operator => {
+            debug!(%region, endpoint, cause, open, turn = turn.word(), "drain of nothing");
+        }
+        drain::Turn::Began => info!(%region, endpoint, cause, open, "drain began"),
+        drain::Turn::Overdue => warn!(%region, endpoint, cause, open, ?took, "drain overdue"),
+        drain::Turn::Deadline => {
+            warn!(%region, endpoint, cause, open, ?took, "drain reached its hard deadline");
+        }
+        drain::Turn::Drained if drain.outcomes.is_clean() => {
+            info!(%region, endpoint, cause, ?took, completed, client_closed, "drained");
+        }
+        drain::Turn::Drained => warn!(
+            %region, endpoint, cause, ?took, completed, client_closed, upstream_died, forced,
+            "drained"
+        ),
+        drain::Turn::Returned | drain::Turn::Superseded => info!(
+            %region, endpoint, cause, ?took, open, completed, client_closed, upstream_died, forced,
+            end = turn.word(), "drain ended early"
+        ),
     }
 }
 

@@ -172,7 +172,7 @@ fn a_controller_that_goes_on_from_another_knows_the_world_before_it_runs() {
         let verdicts = it.regions.iter().map(|it| it.verdict);
         verdicts.eq([Verdict::Mismatched, Verdict::Green])
     });
-    drop(running.ask(Event::Drained { region: "eu".into(), out: true }));
+    drop(running.ask(Event::Drained { region: "eu".into(), endpoint: None, out: true }));
     let memory = running.runtime.block_on(running.handle.memory()).unwrap();
     let metrics = Arc::new(Metrics::new());
     let (_controller, heir) = Controller::remembering(Arc::new(policy), metrics, parse, memory);
@@ -235,9 +235,9 @@ fn what_the_operator_says_is_in_the_world_that_answers() {
     let eu = FakeRegion::start("eu");
     let running = Running::start(policy_of(&[&eu]));
     running.wait_for(Verdict::Green);
-    let drained = running.ask(Event::Drained { region: "eu".into(), out: true });
+    let drained = running.ask(Event::Drained { region: "eu".into(), endpoint: None, out: true });
     assert!(drained.snapshot.regions[0].drained && drained.snapshot.routable.is_empty());
-    let back = running.ask(Event::Drained { region: "eu".into(), out: false });
+    let back = running.ask(Event::Drained { region: "eu".into(), endpoint: None, out: false });
     assert_eq!(back.snapshot.routable.count(), 1);
     let same = running.ask(Event::Released("eu".into()));
     assert!(Arc::ptr_eq(&same, &running.handle.world()));

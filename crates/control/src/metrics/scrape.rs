@@ -3,6 +3,7 @@
 //! Nothing is kept up to date between two scrapes, so nothing can be forgotten: a region, an
 //! endpoint or a mismatch that is gone has no series any more.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,21 +16,29 @@ use prometheus_client::registry::Unit;
 use tidegate_core::contract::Queue;
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot, Verdict};
 
-use super::labels::{EndpointMismatch, EndpointVerdict, HeldBack, OfRegion, RegionVerdict};
+use super::labels::{
+    DrainCause, EndpointMismatch, EndpointVerdict, HeldBack, OfRegion, OpenKind, RegionVerdict,
+};
 use crate::World;
+use crate::ledger::{Kind, Ledger};
 
 /// Reads the world once it is there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scrape(pub(super) Arc<OnceLock<Arc<ArcSwap<World>>>>);
+pub(super) struct Scrape(pub(super) Arc<OnceLock<Sources>>);
+
+/// What there is to read.
+type Sources = (Arc<ArcSwap<World>>, Arc<Ledger>);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(world) = self.0.get().map(|it| it.load_full()) else { return Ok(()) };
+        let Some((world, ledger)) = self.0.get() else { return Ok(()) };
+        let world = world.load_full();
         let mut gauges = Gauges(encoder);
         gauges.of_world(&world)?;
         gauges.of_verdicts(&world.snapshot)?;
         gauges.of_mismatches(&world.snapshot)?;
-        gauges.of_queues(&world.snapshot)
+        gauges.of_queues(&world.snapshot)?;
+        gauges.of_ledger(ledger)
     }
 }
 
@@ -120,6 +129,26 @@ impl Gauges<'_> {
             Some((of(region), Duration::from_millis(oldest_ms).as_secs_f64()))
         });
         self.family(&about, ages)
+    }
+
+    /// Endpoints that have left the policy are in here as long as something is open there.
+    fn of_ledger(&mut self, ledger: &Ledger) -> fmt::Result {
+        let about = About("tidegate_open", "Exchanges that are open.", None);
+        let summary = ledger.summary();
+        let open = summary.0.iter().map(|((region, kind), count)| {
+            let kind = kind.map_or("unlisted", Kind::word);
+            (OpenKind { region: Arc::clone(region), kind }, *count)
+        });
+        self.family(&about, open)?;
+        let help = "Drains of a region and its endpoints that have not ended.";
+        let about = About("tidegate_drains_running", help, None);
+        let mut running = BTreeMap::new();
+        for flip in ledger.drains().iter().filter(|it| !it.drain.is_drained()) {
+            let region = Arc::clone(&flip.region);
+            let labels = DrainCause { region, cause: flip.drain.cause.word() };
+            *running.entry(labels).or_insert(0_u64) += 1;
+        }
+        self.family(&about, running.into_iter())
     }
 
     fn family<L: EncodeLabelSet, V: EncodeGaugeValue>(

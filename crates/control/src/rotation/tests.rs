@@ -21,6 +21,7 @@ fn endpoint(number: u32, share: u32) -> Endpoint {
         verdict: Verdict::Green,
         since: Moment(0),
         ejected: false,
+        drained: false,
         report: None,
         mismatches: Arc::new([]),
         vetoes: KeySet::EMPTY,

@@ -53,6 +53,8 @@ pub struct EndpointMemory {
     pub address: SocketAddr,
     /// Its share among its neighbours.
     pub weight: u16,
+    /// Whether the operator takes it out.
+    pub drained: bool,
     /// What probes said. Its differences from the contract are worked out again.
     pub health: Health,
     /// What traffic said.
@@ -97,6 +99,7 @@ impl EndpointState {
         EndpointMemory {
             address: self.address,
             weight: self.weight,
+            drained: self.drained,
             health: self.health.clone(),
             // Counters begin at nothing in another process.
             ejection: Ejection { last: Tally::default(), ..self.ejection.clone() },
@@ -108,6 +111,7 @@ impl EndpointState {
     fn remembered(memory: EndpointMemory, id: EndpointId) -> Self {
         Self {
             weight: memory.weight,
+            drained: memory.drained,
             health: memory.health,
             ejection: memory.ejection,
             proven: memory.proven,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::contract::{Contract, Found};
 use crate::distance::Distance;
+use crate::drain::{Cause, Drain, Reading};
 use crate::ejection::{Ejection, Tally};
 use crate::health::Health;
 use crate::hold::Hold;
@@ -24,6 +25,7 @@ pub(super) struct RegionState {
     pub(super) name: Name,
     pub(super) endpoints: Vec<EndpointState>,
     pub(super) drained: bool,
+    pub(super) drain: Option<Drain>,
     pub(super) hold: Hold,
     pub(super) distance: Distance,
     pub(super) verdict: Verdict,
@@ -31,6 +33,10 @@ pub(super) struct RegionState {
     pub(super) disputed: KeySet,
     pub(super) held: Option<Held>,
     pub(super) measured_us: Option<u64>,
+    /// Whether it serves requests without demands of their own.
+    pub(super) serves: bool,
+    /// Whether it ever did.
+    pub(super) has_served: bool,
 }
 
 #[derive(Debug)]
@@ -41,11 +47,18 @@ pub(super) struct EndpointState {
     pub(super) health: Health,
     pub(super) ejection: Ejection,
     pub(super) tally: Tally,
+    /// Whether the operator takes it out.
+    pub(super) drained: bool,
+    pub(super) drain: Option<Drain>,
+    /// What the ledger said of it last.
+    pub(super) reading: Reading,
     /// Its last probe, if that found it routable.
     pub(super) proven: Option<Moment>,
     /// Since when it is routable, whatever it differs on.
     pub(super) serving: Option<Moment>,
     pub(super) share: u32,
+    /// Whether it was ever routable.
+    pub(super) has_served: bool,
 }
 
 impl EndpointState {
@@ -57,9 +70,13 @@ impl EndpointState {
             health: Health::unknown(now),
             ejection: Ejection::default(),
             tally: Tally::default(),
+            drained: false,
+            drain: None,
+            reading: Reading::default(),
             proven: None,
             serving: None,
             share: 0,
+            has_served: false,
         }
     }
 
@@ -74,11 +91,21 @@ impl EndpointState {
         }
     }
 
+    /// Why it is to be emptied, if it is. Whoever never served has nothing to empty.
+    pub(super) fn why_empty(&self) -> Option<Cause> {
+        if self.drained {
+            return Some(Cause::Operator);
+        }
+        let verdict = self.health.verdict;
+        (self.has_served && !verdict.is_routable()).then(|| Cause::of(verdict))
+    }
+
     /// Its share at this moment: full, or a step on the way there; answers whether it changed.
     fn settle_share(&mut self, now: Moment, slow_start: Duration) -> bool {
         let full = u32::from(self.weight) * 100;
         let is_serving = self.health.verdict.is_routable();
         self.serving = is_serving.then(|| self.serving.unwrap_or(now));
+        self.has_served |= is_serving;
         let running = now.since(self.serving.unwrap_or_default());
         let share = if is_serving && running < slow_start {
             let passed = running.as_millis() * u128::from(SLOW_START_STEPS);
@@ -97,6 +124,7 @@ impl RegionState {
             name: Arc::clone(name),
             endpoints: Vec::new(),
             drained: false,
+            drain: None,
             hold: Hold::default(),
             distance: Distance::default(),
             verdict: Verdict::Unknown,
@@ -104,7 +132,17 @@ impl RegionState {
             disputed: KeySet::EMPTY,
             held: None,
             measured_us: None,
+            serves: false,
+            has_served: false,
         }
+    }
+
+    /// Why it is to be emptied, if it is. Whoever never served has nothing to empty.
+    pub(super) fn why_empty(&self) -> Option<Cause> {
+        if self.drained {
+            return Some(Cause::Operator);
+        }
+        (self.has_served && !self.serves).then(|| Cause::of(self.verdict))
     }
 
     pub(super) fn targets(&self) -> impl Iterator<Item = Target> {
@@ -147,9 +185,10 @@ impl RegionState {
             let region = Arc::clone(&self.name);
             effects.push(Effect::RegionTurned { region, from, to: verdict });
         }
-        let serves = verdict.is_routable()
+        self.serves = verdict.is_routable()
             || (verdict == Verdict::Mixed && policy.probing.routes_to_mixed());
-        self.hold.observe(now, serves, &policy.failback);
+        self.has_served |= self.serves;
+        self.hold.observe(now, self.serves, &policy.failback);
         let held = self.hold.held(&policy.failback).or_else(|| self.all_ejected());
         if held != self.held {
             self.held = held;
@@ -197,7 +236,9 @@ impl RegionState {
     }
 
     fn is_disputed(&self, key: KeyId) -> bool {
-        let reports = self.routable().filter(|it| it.health.vetoes.is_empty());
+        // Whoever is drained serves nobody, so it may differ: it is about to be changed.
+        let agreeing = self.routable().filter(|it| !it.drained);
+        let reports = agreeing.filter(|it| it.health.vetoes.is_empty());
         let mut found = reports
             .filter_map(|it| it.health.report.as_ref())
             .map(|report| report.found(key))
@@ -222,6 +263,7 @@ fn picture_of(endpoint: &EndpointState) -> Endpoint {
         verdict: health.verdict,
         since: health.since,
         ejected: endpoint.ejection.is_out(),
+        drained: endpoint.drained,
         report: health.report.clone(),
         mismatches: Arc::clone(&health.mismatches),
         vetoes: health.vetoes,

@@ -1,5 +1,6 @@
 //! What the board makes of single events.
 
+mod drains;
 mod heirs;
 mod policies;
 mod scene;

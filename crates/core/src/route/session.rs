@@ -3,7 +3,7 @@
 use crate::ask::Ask;
 use crate::id::{RegionId, RegionSet};
 use crate::policy::{OnDrain, Policy, Require, Route};
-use crate::snapshot::{Snapshot, Verdict};
+use crate::snapshot::{Region, Snapshot, Verdict};
 
 use super::{Assigned, SessionOutcome};
 
@@ -25,9 +25,13 @@ pub(super) fn staying(snapshot: &Snapshot, ask: &Ask<'_>, route: &Route) -> Regi
             verdict.is_routable() || (verdict == Verdict::Mixed && policy.probing.routes_to_mixed())
         }
     };
+    let is_left = |region: &Region| match route.require {
+        Require::Contract if ask.demand.is_empty() => region.has_left(Verdict::is_routable),
+        Require::Contract | Require::Answer => region.has_left(Verdict::is_answering),
+    };
     let drained = allowed.iter().filter(|id| {
-        let region = snapshot.region(*id);
-        region.is_some_and(|it| it.drained && it.held.is_none() && is_fit(it.verdict))
+        let region = snapshot.region(*id).filter(|it| it.drained && is_left(it));
+        region.is_some_and(|it| it.held.is_none() && is_fit(it.verdict))
     });
     drained.collect()
 }

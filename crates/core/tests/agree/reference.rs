@@ -103,11 +103,22 @@ fn is_fit(snapshot: &Snapshot, route: &Route, ask: &Ask<'_>, region: &Region) ->
         return (mixed_is_fine || is_agreed)
             && region.endpoints.iter().any(|it| serves(route, ask, it, None));
     }
-    match (route.require, region.verdict) {
-        (Require::Answer, _) | (_, Verdict::Green | Verdict::Degraded) => true,
-        (Require::Contract, Verdict::Mixed) => mixed_is_fine,
-        (Require::Contract, _) => false,
-    }
+    let is_left = |would_do: &[Verdict]| {
+        let mut endpoints = region.endpoints.iter().filter(|it| would_do.contains(&it.verdict));
+        !region.endpoints.iter().any(|it| it.drained) || endpoints.any(|it| !it.drained)
+    };
+    let (good, other) =
+        ([Verdict::Green, Verdict::Degraded], [Verdict::Mixed, Verdict::Mismatched]);
+    let is_left = match route.require {
+        Require::Contract => is_left(&good),
+        Require::Answer => is_left(&[good, other].concat()),
+    };
+    is_left
+        && match (route.require, region.verdict) {
+            (Require::Answer, _) | (_, Verdict::Green | Verdict::Degraded) => true,
+            (Require::Contract, Verdict::Mixed) => mixed_is_fine,
+            (Require::Contract, _) => false,
+        }
 }
 
 /// Whether an endpoint may serve the ask.
@@ -118,15 +129,16 @@ fn serves(route: &Route, ask: &Ask<'_>, endpoint: &Endpoint, release: Option<&st
         let report = endpoint.report.as_ref();
         report.and_then(|it| it.release_id.as_deref()) == Some(name)
     };
-    let fits = match endpoint.verdict {
-        Verdict::Unknown | Verdict::Dark => false,
-        Verdict::Green | Verdict::Degraded => true,
-        Verdict::Mixed | Verdict::Mismatched => {
-            let demanded = |key: KeyId| demands.iter().any(|(it, _)| *it == key);
-            let vetoes = (0..32).map(KeyId).filter(|it| endpoint.vetoes.contains(*it));
-            route.require == Require::Answer || (!is_alone && vetoes.into_iter().all(demanded))
-        }
-    };
+    let fits = !endpoint.drained
+        && match endpoint.verdict {
+            Verdict::Unknown | Verdict::Dark => false,
+            Verdict::Green | Verdict::Degraded => true,
+            Verdict::Mixed | Verdict::Mismatched => {
+                let demanded = |key: KeyId| demands.iter().any(|(it, _)| *it == key);
+                let vetoes = (0..32).map(KeyId).filter(|it| endpoint.vetoes.contains(*it));
+                route.require == Require::Answer || (!is_alone && vetoes.into_iter().all(demanded))
+            }
+        };
     fits && release.is_none_or(runs)
         && ask.demand.release.is_none_or(runs)
         && demands.iter().all(|(key, text)| says(endpoint.report.as_deref(), *key, text))

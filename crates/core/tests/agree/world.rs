@@ -112,6 +112,7 @@ fn endpoint(rng: &mut Rng, (region, place): (u8, u8), policy: &Policy) -> Endpoi
         verdict,
         since: NOW,
         ejected: rng.u8(..6) == 0,
+        drained: rng.u8(..6) == 0,
         report: (!is_silent).then(|| Arc::new(report)),
         mismatches: mismatches.into(),
         vetoes,

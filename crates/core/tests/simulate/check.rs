@@ -66,7 +66,10 @@ impl<'a> Decision<'a> {
     }
 
     fn serves(&self, region: &Region) -> Result<bool, String> {
+        let is_left =
+            |it: &Endpoint| it.verdict.is_routable() && !self.oracle.is_drained(region, it);
         Ok(!self.oracle.drained.contains(&region.name)
+            && region.endpoints.iter().any(is_left)
             && self.oracle.serves(self.now, self.snapshot, region)?)
     }
 
@@ -127,6 +130,8 @@ fn only_matching_endpoints_serve(decision: &Decision<'_>) -> Result<(), String> 
     let demand = &decision.ask.demand;
     let serving = region.endpoints.iter().filter(|it| admits(decision.route, it, demand, assigned));
     let serving: Vec<&Endpoint> = serving.collect();
+    let drained = serving.iter().find(|it| decision.oracle.is_drained(region, it));
+    ensure(drained.is_none(), || format!("{drained:?} is drained and serves"))?;
     ensure(!serving.is_empty(), || format!("{} has nobody to serve this", region.name))?;
     for endpoint in serving {
         serves_rightly(decision, endpoint, assigned)

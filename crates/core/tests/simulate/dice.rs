@@ -14,7 +14,7 @@ use tidegate_core::policy::{
     Require, Route, Strategy,
 };
 
-use crate::sample;
+use crate::{sample, streams};
 
 pub(crate) const NAMES: [&str; 5] = ["us", "eu", "ap", "sa", "af"];
 /// A key of the policy's own; it stands at one place or at another.
@@ -87,6 +87,7 @@ pub(crate) fn numbers(rng: &mut Rng, policy: &mut Policy) {
     ejection.budget_percent = rng.u8(20..=70);
     ejection.base = millis(rng, 250, 1000);
     ejection.max = ejection.base + millis(rng, 0, 1500);
+    policy.drain = streams::rules(rng);
     policy.measuring.hold = millis(rng, 0, 1000);
     policy.measuring.stale_after = millis(rng, 1000, 4000);
 }

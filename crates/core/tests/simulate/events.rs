@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_core::board::Event;
 use tidegate_core::contract::{Found, STANDARD_KEYS};
+use tidegate_core::drain::Cause;
 use tidegate_core::id::Name;
 use tidegate_core::policy::{EndpointSource, Policy};
 
@@ -90,7 +91,17 @@ impl Simulation<'_> {
 
     fn drain(&mut self) -> Result<(), String> {
         let (region, out) = (self.region(), self.rng.bool());
-        self.tell(&Event::Drained { region, out })
+        if once_in(&mut self.rng, 8) {
+            let causes = [None, Some(Cause::Stop), Some(Cause::Upgrade)];
+            let cause = pick(&mut self.rng, &causes);
+            return self.tell(&Event::Leaving(cause));
+        }
+        let of_region = self.snapshot.regions.iter().find(|it| it.name == region);
+        let addresses = of_region.into_iter().flat_map(|it| &it.endpoints).map(|it| it.address);
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let is_one = self.rng.bool() && !addresses.is_empty();
+        let endpoint = is_one.then(|| pick(&mut self.rng, &addresses));
+        self.tell(&Event::Drained { region, endpoint, out })
     }
 
     fn release(&mut self) -> Result<(), String> {
@@ -162,8 +173,14 @@ impl Simulation<'_> {
                 let endpoints = dice::endpoints(&mut self.rng, place);
                 self.tell(&Event::Listed { region: Arc::clone(&name), endpoints })?;
             }
+            let drained = self.snapshot.region(tidegate_core::id::RegionId(place));
+            let drained = drained.into_iter().flat_map(|it| &it.endpoints).filter(|it| it.drained);
+            for address in drained.map(|it| it.address).collect::<Vec<_>>() {
+                let (region, endpoint) = (Arc::clone(&name), Some(address));
+                self.tell(&Event::Drained { region, endpoint, out: false })?;
+            }
             let out = once_in(&mut self.rng, 6);
-            self.tell(&Event::Drained { region: Arc::clone(&name), out })?;
+            self.tell(&Event::Drained { region: Arc::clone(&name), endpoint: None, out })?;
             if self.rng.bool() {
                 self.tell(&Event::Released(name))?;
             }

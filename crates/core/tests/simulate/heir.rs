@@ -34,8 +34,8 @@ impl Heir {
     /// Takes in what happened, and answers what the first board would.
     pub(crate) fn apply(&mut self, now: Moment, event: &Event, first: &[Effect]) -> Vec<Effect> {
         let heard = self.heard(event);
-        let own = self.board.apply(now, heard);
-        self.learn(first, &own);
+        let own = lasting(&self.board.apply(now, heard));
+        self.learn(&lasting(first), &own);
         self.told(own)
     }
 
@@ -71,6 +71,9 @@ impl Heir {
     /// What happened, in this board's numbers.
     fn heard(&mut self, event: &Event) -> Event {
         let mut event = event.clone();
+        if let Event::Counted(_) = event {
+            return Event::Counted(Vec::new());
+        }
         if let Event::Observed { endpoint, tally } = &mut event {
             let (all, before) = self.counted.entry(*endpoint).or_default();
             *all = *tally;
@@ -107,6 +110,12 @@ impl Heir {
     fn firsts(&self) -> HashMap<EndpointId, EndpointId> {
         self.ids.iter().map(|(first, own)| (*own, *first)).collect()
     }
+}
+
+/// Effects without those of drains: a board that goes on knows nothing of what is open elsewhere.
+pub(crate) fn lasting(effects: &[Effect]) -> Vec<Effect> {
+    let is_of_drain = |it: &&Effect| matches!(it, Effect::DrainTurned { .. } | Effect::Close(_));
+    effects.iter().filter(|it| !is_of_drain(it)).cloned().collect()
 }
 
 fn place(target: &Target) -> (Name, SocketAddr) {

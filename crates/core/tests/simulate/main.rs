@@ -19,6 +19,7 @@ mod sample;
 #[path = "../seeds/mod.rs"]
 mod seeds;
 mod simulation;
+mod streams;
 mod town;
 
 const SEEDS: u64 = 1_000;
@@ -29,7 +30,8 @@ const EVERYTHING: &str = "unknown green degraded mixed mismatched dark \
     recovering waiting_for_operator frozen ejected not_held out returned \
     pin session nearest spill last_resort contract_unmet release_unknown contract_unavailable \
     pin_unavailable residency_unavailable capacity_exhausted region_unreachable \
-    no_region_available";
+    no_region_available \
+    drain_began drain_overdue drain_deadline drain_drained drain_returned drain_superseded";
 
 #[test]
 fn flips_keep_what_must_hold() {

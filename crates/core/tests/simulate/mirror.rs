@@ -41,7 +41,7 @@ impl Mirror {
             }
             Effect::Ejected { region, address } => self.turn_out((region, *address), true),
             Effect::Returned { region, address } => self.turn_out((region, *address), false),
-            Effect::Probe(_) => Some(()),
+            Effect::DrainTurned { .. } | Effect::Close(_) | Effect::Probe(_) => Some(()),
         }
     }
 

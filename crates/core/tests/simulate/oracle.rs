@@ -1,6 +1,7 @@
 //! What the board should believe, worked out from what it was told in the plainest way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 
 use tidegate_core::Moment;
 use tidegate_core::board::{Effect, Event};
@@ -42,6 +43,8 @@ pub(crate) struct Oracle {
     told: BTreeMap<EndpointId, Told>,
     pasts: BTreeMap<Name, Past>,
     pub(crate) drained: BTreeSet<Name>,
+    /// Endpoints that the operator took out, as long as their region lists them.
+    pub(crate) drained_endpoints: BTreeSet<(Name, SocketAddr)>,
     out: BTreeMap<EndpointId, Moment>,
 }
 
@@ -156,10 +159,10 @@ impl Oracle {
                 }
             }
             Event::Tick => self.told.values_mut().for_each(|it| it.forget(now, policy)),
-            Event::Drained { region, out: true } => {
+            Event::Drained { region, endpoint: None, out: true } => {
                 self.drained.insert(region.clone());
             }
-            Event::Drained { region, out: false } => {
+            Event::Drained { region, endpoint: None, out: false } => {
                 self.drained.remove(region);
             }
             Event::Released(region) => {
@@ -178,7 +181,18 @@ impl Oracle {
                 self.pasts.values_mut().for_each(|it| it.flips.clear());
                 self.drained.retain(|name| policy.region(name).is_some());
             }
-            Event::Listed { .. } | Event::Observed { .. } => {}
+            Event::Drained { region, endpoint: Some(address), out } => {
+                let place = (region.clone(), *address);
+                if *out {
+                    self.drained_endpoints.insert(place);
+                } else {
+                    self.drained_endpoints.remove(&place);
+                }
+            }
+            Event::Listed { .. }
+            | Event::Observed { .. }
+            | Event::Leaving(_)
+            | Event::Counted(_) => {}
         }
     }
 
@@ -196,6 +210,11 @@ impl Oracle {
         for id in present {
             self.told.entry(id).or_default();
         }
+        let is_listed = |(name, address): &(Name, SocketAddr)| {
+            let region = snapshot.regions.iter().find(|it| it.name == *name);
+            region.is_some_and(|it| it.endpoints.iter().any(|it| it.address == *address))
+        };
+        self.drained_endpoints.retain(is_listed);
         self.pasts.retain(|name, _| snapshot.policy.region(name).is_some());
         for region in &snapshot.regions {
             self.compare_region(now, snapshot, region)
@@ -211,6 +230,10 @@ impl Oracle {
         region: &Region,
     ) -> Result<(), String> {
         for endpoint in &region.endpoints {
+            let is_drained = self.is_drained(region, endpoint);
+            if endpoint.drained != is_drained {
+                return Err(format!("has {} drained: {is_drained}", endpoint.address));
+            }
             let told = self.told(endpoint)?;
             if told.is_routable != endpoint.verdict.is_routable() {
                 return Err(format!("has {} at {}: {told:?}", endpoint.address, endpoint.verdict));
@@ -247,6 +270,10 @@ impl Oracle {
         Err(format!("flaps: {past:?}"))
     }
 
+    pub(crate) fn is_drained(&self, region: &Region, endpoint: &Endpoint) -> bool {
+        self.drained_endpoints.contains(&(region.name.clone(), endpoint.address))
+    }
+
     /// Whether a region is fit for requests without demands of their own.
     pub(crate) fn serves(
         &self,
@@ -258,14 +285,17 @@ impl Oracle {
         let own = place.and_then(|it| snapshot.policy.regions.get(it.index()));
         let own = own.ok_or("is in no policy")?;
         let mut routable = Vec::new();
+        let mut left = Vec::new();
         for endpoint in &region.endpoints {
-            routable.extend(Some(self.told(endpoint)?).filter(|it| it.is_routable));
+            let told = Some(self.told(endpoint)?).filter(|it| it.is_routable);
+            routable.extend(told);
+            left.extend(told.filter(|_| !self.is_drained(region, endpoint)));
         }
         let share = routable.len() * 100;
         let is_enough = share >= region.endpoints.len() * usize::from(own.green_share_percent);
         let agree = |key: usize| {
             let key = snapshot.policy.contract.keys.get(key);
-            let matching = routable.iter().filter(|it| it.vetoes(&snapshot.policy, now).is_empty());
+            let matching = left.iter().filter(|it| it.vetoes(&snapshot.policy, now).is_empty());
             let found = key.map(|key| matching.map(|it| it.found(key)).collect::<Vec<_>>());
             let found = found.unwrap_or_default();
             let mut values = found.iter().filter(|it| matches!(it, Found::Value(_)));

@@ -10,18 +10,20 @@ use tidegate_core::Moment;
 use tidegate_core::ask::Ask;
 use tidegate_core::board::{Board, Effect, Event};
 use tidegate_core::contract::Report;
+use tidegate_core::drain::Turn;
 use tidegate_core::health::ProbeFailure;
-use tidegate_core::id::EndpointId;
+use tidegate_core::id::{EndpointId, RegionId};
 use tidegate_core::policy::{Failback, Policy};
 use tidegate_core::route::Refusal;
 use tidegate_core::snapshot::Snapshot;
 
 use crate::check::{Check, Decision, Quiet};
 use crate::dice::{self, once_in};
-use crate::heir::Heir;
+use crate::heir::{self, Heir};
 use crate::mirror::Mirror;
 use crate::oracle::Oracle;
 use crate::rule::Rule;
+use crate::streams::Streams;
 use crate::town::Town;
 
 /// The step of the clock, as the controller has it.
@@ -57,6 +59,7 @@ pub(crate) struct Simulation<'r> {
     heirs: Rng,
     oracle: Oracle,
     mirror: Mirror,
+    streams: Streams,
     pending: BTreeMap<(Moment, u64), Pending>,
     planned: u64,
     contracts: u32,
@@ -97,6 +100,7 @@ impl<'r> Simulation<'r> {
             heirs: Rng::with_seed(!seed),
             oracle: Oracle::default(),
             mirror: Mirror::default(),
+            streams: Streams::new(seed),
             pending: BTreeMap::new(),
             planned: 0,
             contracts: 0,
@@ -108,6 +112,8 @@ impl<'r> Simulation<'r> {
         simulation.plan(TICK, Pending::Tick);
         simulation.plan(TICK, Pending::Happening);
         simulation.probe_targets(&effects);
+        // Nothing has been sent to anybody yet, so nothing of this can be wrong.
+        drop(simulation.streams.hear(&effects, &simulation.policy.drain));
         simulation.note_policy();
         simulation
     }
@@ -172,6 +178,8 @@ impl<'r> Simulation<'r> {
 
     fn tick(&mut self) -> Result<(), String> {
         self.plan(TICK, Pending::Tick);
+        self.streams.pass(self.is_calm);
+        self.tell_count()?;
         self.tell(&Event::Tick)?;
         if once_in(&mut self.heirs, 8) {
             self.twin.pass_on(self.now, &self.policy)?;
@@ -210,8 +218,9 @@ impl<'r> Simulation<'r> {
     pub(crate) fn tell(&mut self, event: &Event) -> Result<(), String> {
         let effects = self.board.apply(self.now, event.clone());
         let again = self.twin.apply(self.now, event, &effects);
-        if effects != again {
-            return Err(format!("equal boards, {event:?}, and {effects:?} is not {again:?}"));
+        let lasting = heir::lasting(&effects);
+        if lasting != again {
+            return Err(format!("equal boards, {event:?}, and {lasting:?} is not {again:?}"));
         }
         if let Event::Installed(policy) = event {
             self.contracts += u32::from(policy.contract != self.policy.contract);
@@ -224,15 +233,27 @@ impl<'r> Simulation<'r> {
         self.mirror.follow(&effects)?;
         if self.board.has_changed() {
             self.look()?;
-        } else if !effects.is_empty() {
-            return Err(format!("{effects:?} and no change"));
+        } else if !lasting.is_empty() {
+            return Err(format!("{lasting:?} and no change"));
         } else if once_in(&mut self.rng, 16) {
             let unseen = self.twin.snapshot();
             same(&unseen, &self.snapshot).map_err(|why| format!("{why} after {event:?}"))?;
         }
         self.oracle.hear_effects(self.now, &effects, &self.snapshot)?;
+        self.streams.hear(&effects, &self.policy.drain)?;
+        if let Event::Counted(_) = event {
+            self.streams.compare(&self.board)?;
+        } else if self.board.is_awaiting_count() {
+            self.tell_count()?;
+        }
         let ask = dice::ask(&mut self.rng, self.policy.routes.len());
         self.decide(&ask)
+    }
+
+    /// The ledger is counted.
+    fn tell_count(&mut self) -> Result<(), String> {
+        let counted = self.streams.counted();
+        self.tell(&Event::Counted(counted))
     }
 
     /// Takes a new snapshot and compares it with everything that is known.
@@ -264,7 +285,22 @@ impl<'r> Simulation<'r> {
         let word = decision.outcome.map_or_else(Refusal::code, |it| it.reason.word());
         count(&mut self.census, [word]);
         let broken = self.checks.iter().try_for_each(|check| check(&decision));
-        broken.map_err(|why| format!("{why}\nto {ask:?}"))
+        broken.map_err(|why| format!("{why}\nto {ask:?}"))?;
+        if let Ok(choice) = decision.outcome
+            && !self.is_calm
+        {
+            self.send_to(choice.region);
+        }
+        Ok(())
+    }
+
+    /// A request goes to somebody in the region who may have it.
+    fn send_to(&mut self, region: RegionId) {
+        let endpoints = self.snapshot.region(region).map(|it| it.endpoints.iter());
+        let mut takers = endpoints.into_iter().flatten().filter(|it| !it.drained);
+        if let Some(taker) = takers.find(|it| it.verdict.is_answering()) {
+            self.streams.open(taker.id);
+        }
     }
 
     fn probe_targets(&mut self, effects: &[Effect]) {
@@ -317,7 +353,20 @@ fn word_of(effect: &Effect) -> Option<&'static str> {
         Effect::RegionHeld { held, .. } => Some(held.map_or("not_held", |it| it.word())),
         Effect::Ejected { .. } => Some("out"),
         Effect::Returned { .. } => Some("returned"),
-        Effect::EndpointTurned { .. } | Effect::Probe(_) => None,
+        Effect::DrainTurned { turn, .. } => Some(word_of_turn(*turn)),
+        Effect::EndpointTurned { .. } | Effect::Close(_) | Effect::Probe(_) => None,
+    }
+}
+
+/// Words that no other effect has.
+fn word_of_turn(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Began => "drain_began",
+        Turn::Overdue => "drain_overdue",
+        Turn::Deadline => "drain_deadline",
+        Turn::Drained => "drain_drained",
+        Turn::Returned => "drain_returned",
+        Turn::Superseded => "drain_superseded",
     }
 }
 

@@ -30,7 +30,7 @@ fn an_heir_knows_who_is_mismatched_drained_and_held_back() {
     for place in 0..3 {
         scene.twice(us(place), &Ok(index("b2")));
     }
-    drop(scene.apply(Event::Drained { region: "eu".into(), out: true }));
+    drop(scene.apply(Event::Drained { region: "eu".into(), endpoint: None, out: true }));
     let snapshot = heir(&scene, policy.clone());
     assert_eq!(verdicts(&snapshot), [("us", Verdict::Mismatched), ("eu", Verdict::Green)]);
     assert!(snapshot.regions[1].drained && snapshot.routable.is_empty());

@@ -28,7 +28,7 @@ fn a_policy_asks_for_probes_of_its_endpoints_and_no_others() {
 #[test]
 fn the_same_policy_again_changes_nothing_that_is_known() {
     let mut scene = Scene::green(two_regions());
-    drop(scene.apply(Event::Drained { region: "eu".into(), out: true }));
+    drop(scene.apply(Event::Drained { region: "eu".into(), endpoint: None, out: true }));
     let before = timeless(scene.snapshot());
     let effects = scene.install(two_regions());
     assert_eq!(effects.len(), 1);
@@ -66,7 +66,7 @@ fn an_endpoint_that_comes_back_is_a_new_one() {
 #[test]
 fn removed_regions_vanish_and_come_back_as_unknown() {
     let mut scene = Scene::green(two_regions());
-    drop(scene.apply(Event::Drained { region: "eu".into(), out: true }));
+    drop(scene.apply(Event::Drained { region: "eu".into(), endpoint: None, out: true }));
     let mut without = two_regions();
     without.regions.truncate(1);
     let effects = scene.install(without);

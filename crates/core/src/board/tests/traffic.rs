@@ -72,12 +72,12 @@ fn without_slow_start_a_share_is_full_at_once() {
 #[test]
 fn a_drained_region_is_green_and_gets_nothing() {
     let mut scene = Scene::green(two_regions());
-    drop(scene.apply(Event::Drained { region: "us".into(), out: true }));
+    drop(scene.apply(Event::Drained { region: "us".into(), endpoint: None, out: true }));
     let snapshot = scene.snapshot();
     assert_eq!(snapshot.regions[0].verdict, Verdict::Green);
     assert!(snapshot.regions[0].drained);
     assert_eq!((snapshot.routable.count(), snapshot.answering.count()), (1, 1));
-    drop(scene.apply(Event::Drained { region: "us".into(), out: false }));
+    drop(scene.apply(Event::Drained { region: "us".into(), endpoint: None, out: false }));
     let region = scene.region("us");
     // Taking it out was no loss, so putting it back is no failback.
     assert_eq!((region.drained, region.held), (false, None));

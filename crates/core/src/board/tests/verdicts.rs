@@ -393,7 +393,7 @@ fn only_what_shows_is_a_change() {
         drop(scene.apply(Event::Tick));
     }
     assert!(!scene.changes(Event::Tick));
-    let drained = |region: &str, out| Event::Drained { region: region.into(), out };
+    let drained = |region: &str, out| Event::Drained { region: region.into(), endpoint: None, out };
     assert!(!scene.changes(drained("us", false)));
     assert!(scene.changes(drained("us", true)));
     assert!(!scene.changes(drained("us", true)));

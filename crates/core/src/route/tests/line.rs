@@ -4,7 +4,7 @@
 //! then any of `drained`, `held`, `held=frozen`, `distance=30`, `measured=20000`, and its endpoints.
 //! Regions without a distance stand in the order of the line. An endpoint is what it reports,
 //! `index/release/schema/model`, where `-` and what is left out are not reported; `dark:a1` gives it a
-//! verdict other than its region's, and `a1!` has it ejected. A first part that begins with
+//! verdict other than its region's, `a1!` has it ejected and `a1~` drained. A first part that begins with
 //! `policy` says what differs from the plain policy: `index=a1` or `index=any`, `schema=s1`,
 //! `mixed=allowed`, `shadow`, `split=r1:95,r2:5`, `drained=stay`.
 //!
@@ -110,8 +110,9 @@ fn endpoint(word: &str, inherited: Verdict, (policy, number): (&Policy, u8)) -> 
         Some((verdict, said)) => (Verdict::from_word(verdict).expect("a verdict"), said),
         None => (inherited, word),
     };
-    let ejected = said.ends_with('!');
-    let mut said = said.trim_end_matches('!').split('/').map(|it| Some(it).filter(|it| *it != "-"));
+    let (ejected, drained) = (said.ends_with('!'), said.ends_with('~'));
+    let mut said =
+        said.trim_end_matches(['!', '~']).split('/').map(|it| Some(it).filter(|it| *it != "-"));
     let mut found = vec![Found::Missing; 4];
     let mut say = |key: KeyId, value: Option<Option<&str>>| {
         let value = value.flatten().map(|it| Found::Value(it.into()));
@@ -130,6 +131,7 @@ fn endpoint(word: &str, inherited: Verdict, (policy, number): (&Policy, u8)) -> 
         verdict,
         since: Moment(0),
         ejected,
+        drained,
         vetoes: mismatches.iter().map(|it| it.key).collect(),
         mismatches: mismatches.into(),
         report: (word != "-").then(|| Arc::new(report)),
