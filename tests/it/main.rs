@@ -10,6 +10,7 @@ mod protocols;
 mod retries;
 mod routing;
 mod setting;
+mod sticky;
 mod stopping;
 mod streams;
 mod tidy;

@@ -7,13 +7,14 @@ use http::HeaderValue;
 use tidegate_core::drain::Reading;
 use tidegate_core::ejection::Tally;
 use tidegate_core::id::{EndpointId, Name};
-use tidegate_core::policy::{Policy, RegionPolicy};
+use tidegate_core::policy::{Policy, RegionPolicy, StickyKey};
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot};
 
 use crate::World;
 use crate::ledger::{Ledger, Symbol, Whose};
 use crate::metrics::Metrics;
 use crate::rotation::Rotation;
+use crate::sessions::Sessions;
 use crate::traffic::{Open, Traffic};
 use crate::world::{EndpointWorld, RegionWorld, RouteWorld};
 
@@ -22,6 +23,7 @@ use crate::world::{EndpointWorld, RegionWorld, RouteWorld};
 pub(crate) struct Assembly {
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    process_key: Option<StickyKey>,
     open: HashMap<Name, Arc<Open>>,
     traffic: HashMap<EndpointId, Counted>,
     /// Regions that are gone and whose series somebody may still count in, with their keys.
@@ -39,9 +41,13 @@ struct Counted {
 }
 
 impl Assembly {
-    pub(crate) fn new(metrics: Arc<Metrics>, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        ledger: Arc<Ledger>,
+        process_key: Option<StickyKey>,
+    ) -> Self {
         let (open, traffic, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { metrics, ledger, open, traffic, leaving }
+        Self { metrics, ledger, process_key, open, traffic, leaving }
     }
 
     /// The world of a snapshot. Regions that are as they were `before` are taken over from there.
@@ -53,7 +59,17 @@ impl Assembly {
             .zip(&snapshot.regions)
             .map(|(policy, region)| self.region(policy, region, Known::find(before, region)))
             .collect();
-        World { snapshot, regions, routes }
+        let sessions = self.sessions(&snapshot, before);
+        World { snapshot, regions, routes, sessions }
+    }
+
+    /// What sessions need, made anew only when the policy says something else about them.
+    fn sessions(&self, snapshot: &Snapshot, before: Option<&World>) -> Arc<Sessions> {
+        let rules = &snapshot.policy.sticky;
+        match before {
+            Some(before) if before.snapshot.policy.sticky == *rules => Arc::clone(&before.sessions),
+            Some(_) | None => Arc::new(Sessions::of(rules, self.process_key.as_ref())),
+        }
     }
 
     /// The counters of the routes; the ones that are still there go on.

@@ -9,7 +9,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tidegate_core::board::Board;
 use tidegate_core::board::memory::Memory;
-use tidegate_core::policy::Policy;
+use tidegate_core::policy::{Policy, StickyKey};
 
 use crate::assembly::Assembly;
 use crate::clock;
@@ -37,13 +37,15 @@ impl Controller {
     /// A controller that begins with this policy, and its handle.
     ///
     /// The first world is there at once, with every endpoint unknown; nothing runs before the
-    /// server starts the service. `parse_endpoints` reads the files that list endpoints.
+    /// server starts the service. `parse_endpoints` reads the files that list endpoints, and
+    /// `process_key` signs sessions where the policy has no keys.
     pub fn new(
         policy: Arc<Policy>,
         metrics: Arc<Metrics>,
         parse_endpoints: ParseEndpoints,
+        process_key: Option<StickyKey>,
     ) -> (Self, Handle) {
-        Self::remembering(policy, metrics, parse_endpoints, Memory::default())
+        Self::remembering(policy, metrics, parse_endpoints, process_key, Memory::default())
     }
 
     /// The same, but it goes on from what another process remembers of this moment.
@@ -51,11 +53,12 @@ impl Controller {
         policy: Arc<Policy>,
         metrics: Arc<Metrics>,
         parse_endpoints: ParseEndpoints,
+        process_key: Option<StickyKey>,
         memory: Memory,
     ) -> (Self, Handle) {
         let (mut board, effects) = Board::remembering(clock::now(), policy, memory);
         let ledger = Arc::new(Ledger::default());
-        let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger));
+        let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger), process_key);
         let world = assembly.world(board.snapshot(), None);
         let world = Arc::new(ArcSwap::from_pointee(world));
         metrics.watch(&world, &ledger);

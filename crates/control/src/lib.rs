@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod report;
 pub mod rotation;
+pub mod sessions;
 pub mod traffic;
 pub mod world;
 

@@ -14,6 +14,7 @@ use tidegate_core::snapshot::Snapshot;
 use crate::ledger::Symbol;
 use crate::metrics::EndpointMetrics;
 use crate::rotation::Rotation;
+use crate::sessions::Sessions;
 use crate::traffic::{Open, Traffic};
 
 /// A snapshot and everything that is made once from it; the one thing that is swapped.
@@ -25,6 +26,8 @@ pub struct World {
     pub regions: Vec<RegionWorld>,
     /// What belongs to each route, in the order of the policy.
     pub routes: Arc<[RouteWorld]>,
+    /// The keys of sessions, and where their tokens stand.
+    pub sessions: Arc<Sessions>,
 }
 
 /// What belongs to one route.

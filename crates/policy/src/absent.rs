@@ -1,7 +1,7 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 30] = [
+const FEATURES: [(&str, &str); 29] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
@@ -26,7 +26,6 @@ const FEATURES: [(&str, &str); 30] = [
     ("proxy_protocol", "remove it"),
     ("quic", "remove it"),
     ("rate_limit", "remove it"),
-    ("sticky", "use the header X-Region-Pin to stay in a region"),
     ("store", "remove it"),
     ("tls", "terminate TLS in front of tidegate for now"),
     ("traces", "remove it"),

@@ -6,8 +6,9 @@
 //! 2. `tree`, `expand`, `read`: text to values, references replaced, values to the format's types.
 //! 3. `lower`, with `units`, `names` and `dates`: what the values mean.
 //! 4. `flaws`, `place`, `absent`, `report`: what is wrong, where it stands, what was meant.
-//! 5. `reading`: a file and all that it refers to, to be loaded again and again.
-//! 6. `diff`: what changes from one policy to another.
+//! 5. `secrets`: what no report shows.
+//! 6. `reading`: a file and all that it refers to, to be loaded again and again.
+//! 7. `diff`: what changes from one policy to another.
 //!
 //! Reading goes on after a mistake wherever that is possible, so that one report tells them all.
 
@@ -31,6 +32,7 @@ mod read;
 mod reading;
 mod report;
 mod schema;
+mod secrets;
 mod tree;
 mod units;
 mod yaml;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::id::Name;
-use tidegate_core::policy::{DrainRules, HashKey, Policy, StickyRules};
+use tidegate_core::policy::{DrainRules, HashKey, Policy};
 
 use crate::flaws::{Flaw, Flaws};
 use crate::names;
@@ -24,6 +24,7 @@ mod doors;
 mod regions;
 mod routes;
 mod rules;
+mod sticky;
 
 pub(crate) use regions::endpoint_address;
 
@@ -50,7 +51,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         pins_from: lowering.pins_from(file.pins_from.as_deref()),
         trusted_peers: lowering.trusted_peers(file.trusted_peers.as_deref()),
         retries: lowering.retries(&file.retries),
-        sticky: StickyRules::default(),
+        sticky: lowering.sticky(&file.sticky),
         drain: DrainRules::default(),
         stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),

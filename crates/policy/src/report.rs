@@ -8,6 +8,7 @@ use miette::{
 
 use crate::flaws::Flaw;
 use crate::place::{self, Span, Written};
+use crate::secrets;
 
 /// Most problems that one report tells; the rest is counted.
 pub const PROBLEMS_MAX: usize = 32;
@@ -101,7 +102,7 @@ impl Report {
     fn new(file: &str, text: &str, mut problems: Vec<Problem>, left_out: usize) -> Self {
         problems.sort_by_key(|it| (it.line, it.column));
         problems.dedup();
-        let source = Box::new(NamedSource::new(file, harmless(text)));
+        let source = Box::new(NamedSource::new(file, harmless(&secrets::blotted(text))));
         Self { file: file.to_owned(), source, problems, left_out }
     }
 
@@ -120,7 +121,7 @@ impl Report {
 fn problem(text: &str, span: Option<Span>, flaw: &Flaw) -> Problem {
     let path = Written(flaw.shown()).to_string();
     let separator = if path.is_empty() { "" } else { ": " };
-    let message = printable(&format!("{path}{separator}{}", flaw.message));
+    let message = printable(&format!("{path}{separator}{}", secrets::discreet(flaw)));
     let before = span.and_then(|it| text.get(..it.start));
     let last_line = |before: &str| before.rsplit('\n').next().map_or(0, |it| it.chars().count());
     Problem {

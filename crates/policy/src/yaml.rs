@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod contract;
 mod forms;
 mod rules;
+mod sticky;
 
 pub(crate) use contract::{Contract, Expect, ExpectRule, KeySource, Mixed, Probe, Scalar, Weight};
 pub(crate) use forms::{
@@ -17,6 +18,7 @@ pub(crate) use forms::{
 pub(crate) use rules::{
     Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
 };
+pub(crate) use sticky::{OnDrain, Stickiness, Sticky, StickyKey};
 
 /// How requests reach the regions of one service, and what a region must report to get them.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -81,6 +83,9 @@ pub(crate) struct File {
     /// How often a request may be tried again.
     #[serde(default)]
     pub(crate) retries: Retries,
+    /// How clients are kept where they were, on routes that are `sticky`.
+    #[serde(default)]
+    pub(crate) sticky: Sticky,
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
@@ -309,6 +314,9 @@ pub(crate) struct Route {
     /// By which distance the nearest region is found.
     #[serde(default)]
     pub(crate) strategy: Strategy,
+    /// Which of its requests are kept where their client was.
+    #[serde(default)]
+    pub(crate) sticky: Stickiness,
     /// Its own deadlines.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,

@@ -38,6 +38,17 @@ fn every_broken_policy_gives_its_report() {
     assert!(wrong.is_empty(), "other reports than expected:\n{}", wrong.join("\n"));
 }
 
+/// In these policies, whatever has a hunter or a long number in it is a secret.
+#[test]
+fn no_report_shows_a_secret() {
+    let about = broken().into_iter().filter(|it| it.to_string_lossy().contains("sticky-"));
+    let reports: Vec<String> = about.map(|it| report(&it)).collect();
+    assert!(reports.len() > 4);
+    for report in reports {
+        assert!(!report.contains("hunter") && !report.contains("345678"), "{report}");
+    }
+}
+
 #[test]
 fn there_is_a_broken_policy_for_every_kind_of_mistake() {
     assert!(broken().len() >= 34);

@@ -210,10 +210,10 @@ fn rules_for_everything() {
 
 #[test]
 fn stickiness_without_its_secrets() {
-    check(|it| it.sticky.ttl = SECOND, "sticky: ttl 15m → 1s");
-    check(|it| it.sticky.cookie = "c".into(), "sticky: cookie tidegate → c");
-    check(|it| it.sticky.header = "h".into(), "sticky: header x-region-session → h");
-    check(|it| it.sticky.on_drain = OnDrain::Stay, "sticky: on_drain move → stay");
+    check(|it| it.sticky.ttl = SECOND, "sticky: ttl 16m → 1s");
+    check(|it| it.sticky.cookie = "c".into(), "sticky: cookie session → c");
+    check(|it| it.sticky.header = "h".into(), "sticky: header x-session → h");
+    check(|it| it.sticky.on_drain = OnDrain::Move, "sticky: on_drain stay → move");
     let secret = |it: &mut Policy| it.sticky.keys[0].secret = b"second secret"[..].into();
     check(secret, "sticky key k1: secret changed");
     check(|it| it.sticky.keys[1].id = "k3".into(), "sticky key k2: removed\nsticky key k3: added");
@@ -247,7 +247,7 @@ fn routes() {
     check(|it| it.routes[0].timeouts.first_byte = SECOND, &search("timeouts.first_byte 10s → 1s"));
     check(|it| it.routes[0].timeouts.idle = SECOND, &search("timeouts.idle 301s → 1s"));
     check(|it| it.routes[0].timeouts.total = Some(SECOND), &search("timeouts.total none → 1s"));
-    check(|it| it.routes[0].sticky = Stickiness::Stream, &search("sticky off → stream"));
+    check(|it| it.routes[0].sticky = Stickiness::Stream, &search("sticky session → stream"));
     check(|it| it.routes[2].name = "all".into(), "route rest: removed\nroute all: added");
     check(|it| it.routes.swap(0, 1), "route: in another order");
 }

@@ -9,8 +9,8 @@ use tidegate_core::ask::Intent;
 use tidegate_core::contract::{Accepts, Expectation, Source, Value, Weight};
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::{
-    Balance, EndpointSource, Failback, HashKey, PathMatch, PinRule, Policy, Protocol, Require,
-    Strategy,
+    Balance, EndpointSource, Failback, HashKey, OnDrain, PathMatch, PinRule, Policy, Protocol,
+    Require, Stickiness, StickyRules, Strategy,
 };
 
 const SMALLEST: &str = r#"
@@ -60,6 +60,8 @@ fn defaults_are_filled_in() {
     assert_eq!((policy.failback.flips, policy.failback.freeze), (4, seconds(1800)));
     assert!(policy.ejection.enabled && policy.ejection.budget_percent == 50);
     assert_eq!((policy.measuring.band_percent, policy.retries.attempts_max), (20, 3));
+    assert_eq!(policy.sticky, StickyRules::default());
+    assert_eq!(policy.routes[0].sticky, Stickiness::Off);
     let route = &policy.routes[0];
     assert_eq!((route.intent, route.stream, route.residency), (None, false, RegionSet::ALL));
     assert_eq!(route.matcher.path, PathMatch::Prefix("/".into()));
@@ -92,6 +94,20 @@ fn sections_of_a_policy_mean_what_they_say() {
     let retries = &policy.retries;
     assert_eq!((retries.attempts_max, retries.budget_percent), (4, 21));
     assert_eq!((retries.budget_min_per_second, retries.deadline), (11, seconds(11)));
+}
+
+#[test]
+fn sessions_are_kept_by_rules_and_keys() {
+    let policy = every_key();
+    let sticky = &policy.sticky;
+    assert_eq!((sticky.ttl, sticky.on_drain), (seconds(960), OnDrain::Stay));
+    assert_eq!((&*sticky.cookie, &*sticky.header), ("session", "x-session"));
+    let keys: Vec<_> = sticky.keys.iter().map(|it| (&*it.id, it.secret.len())).collect();
+    assert_eq!(keys, [("k2", 34), ("k1", 35)]);
+    let shown = format!("{policy:?}");
+    assert!(shown.contains("k2") && !shown.contains("secret of 32"), "{shown}");
+    let of_routes: Vec<_> = policy.routes.iter().map(|it| it.sticky).collect();
+    assert_eq!(of_routes, [Stickiness::Session, Stickiness::Stream, Stickiness::Off]);
 }
 
 #[test]

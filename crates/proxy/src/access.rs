@@ -67,6 +67,8 @@ pub struct Line<'a> {
     pub reason: Option<&'static str>,
     /// What became of the pin.
     pub pin: Option<&'static str>,
+    /// What became of the session.
+    pub session: Option<&'static str>,
     /// The endpoint that answered.
     pub endpoint: Option<SocketAddr>,
     /// The release that it reports.
@@ -109,6 +111,7 @@ impl Line<'_> {
         object.text_if("region", self.region);
         object.word_if("reason", self.reason);
         object.word_if("pin", self.pin);
+        object.word_if("session", self.session);
         if let Some(endpoint) = self.endpoint {
             object.address("endpoint", endpoint.ip(), Some(endpoint.port()));
         }
@@ -323,6 +326,7 @@ mod tests {
             region: None,
             reason: None,
             pin: None,
+            session: None,
             endpoint: None,
             release_id: None,
             revision: None,

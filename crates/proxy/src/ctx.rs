@@ -10,7 +10,7 @@ use tidegate_control::World;
 use tidegate_control::ledger::Kind;
 use tidegate_control::traffic::Entry;
 use tidegate_control::world::{EndpointWorld, RegionWorld};
-use tidegate_core::ask::Intent;
+use tidegate_core::ask::{Intent, Session};
 use tidegate_core::drain::Outcome;
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Route;
@@ -18,6 +18,7 @@ use tidegate_core::route::Choice;
 
 use crate::connection::OnConnection;
 use crate::peer::Carriage;
+use crate::session::Brought;
 
 /// Endpoints of one region to which no connection could be made, before another region is tried.
 pub(crate) const FAILED_PER_REGION_MAX: usize = 2;
@@ -30,6 +31,8 @@ pub struct Ctx {
     pub(crate) sequence: u64,
     pub(crate) id: Option<HeaderValue>,
     pub(crate) client: Option<IpAddr>,
+    /// What the request brought along on a sticky route.
+    pub(crate) brought: Option<Brought>,
     pub(crate) stage: Stage,
     /// Keeps the request open on the connection of its client.
     pub(crate) on: Option<OnConnection>,
@@ -138,6 +141,7 @@ impl Ctx {
             sequence,
             id: None,
             client: None,
+            brought: None,
             stage: Stage::New,
             on: None,
             attempts: 0,
@@ -172,6 +176,11 @@ impl Ctx {
     pub(crate) fn route(&self) -> Option<&Route> {
         let place = self.routed()?.route;
         self.world.snapshot.policy.routes.get(place)
+    }
+
+    /// Where the client was, as far as the request is routed by it.
+    pub(crate) fn session(&self) -> Option<Session<'_>> {
+        self.brought.as_ref().and_then(Brought::session)
     }
 
     /// The region and the endpoint that have the request.
@@ -254,8 +263,9 @@ pub(crate) mod tests {
     use tidegate_core::contract::Contract;
     use tidegate_core::id::RegionSet;
     use tidegate_core::policy::{
-        Admin, DrainRules, EjectionRules, Failback, FailbackRules, MeasuringRules, Policy, Probing,
-        Releases, RetryRules, StickyRules, StopRules,
+        Admin, DrainRules, EjectionRules, Failback, FailbackRules, Matcher, MeasuringRules,
+        PathMatch, PinRule, Policy, Probing, Releases, Require, RetryRules, Route, Stickiness,
+        StickyRules, StopRules, Strategy, Timeouts,
     };
 
     /// The smallest policy there is.
@@ -315,6 +325,35 @@ pub(crate) mod tests {
             drain: DrainRules::default(),
             stop: StopRules::default(),
             watch: None,
+        }
+    }
+
+    /// A route that takes every request.
+    pub(crate) fn route() -> Route {
+        Route {
+            name: "all".into(),
+            matcher: Matcher {
+                path: PathMatch::Prefix("/".into()),
+                hosts: Vec::new(),
+                methods: Vec::new(),
+            },
+            intent: None,
+            stream: false,
+            require: Require::default(),
+            pin: PinRule::default(),
+            residency: RegionSet::ALL,
+            residency_name: None,
+            strategy: Strategy::default(),
+            sticky: Stickiness::Off,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(1),
+                first_byte: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+                websocket_idle: Duration::from_secs(1),
+                grpc_idle: Duration::from_secs(1),
+                body: None,
+                total: None,
+            },
         }
     }
 

@@ -11,6 +11,9 @@ use http::uri::Authority;
 use http::{Request, Response, Version, request, response};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use tidegate_control::sessions::Sessions;
+
+use crate::session::{self, Keeping};
 
 /// A wish for a region.
 pub const REGION_PIN: HeaderName = HeaderName::from_static("x-region-pin");
@@ -80,16 +83,29 @@ pub struct Client {
     pub trusted: bool,
 }
 
+/// What an endpoint is told of a request, and what it must not see of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The request's name.
+    pub id: &'a HeaderValue,
+    /// The region that it goes to.
+    pub region: &'a HeaderValue,
+    /// Where its token stands, on a sticky route.
+    pub sessions: Option<&'a Sessions>,
+}
+
+/// Whether the client came over TLS, as somebody says whom we believe: what others say of it was
+/// replaced by [`receive`].
+pub fn came_over_tls(request: &RequestHeader) -> bool {
+    let proto = request.headers.get(&FORWARDED_PROTO);
+    proto.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
 /// Puts on a request what its endpoint must know, and takes off what its client may not say.
 ///
 /// # Errors
 /// When the request's target cannot be put back, which none that arrived can cause.
-pub fn receive(
-    request: &mut RequestHeader,
-    client: Client,
-    id: &HeaderValue,
-    region: &HeaderValue,
-) -> Result<()> {
+pub fn receive(request: &mut RequestHeader, client: Client, whose: Whose<'_>) -> Result<()> {
     edit_request(request, |parts| {
         let headers = &mut parts.headers;
         if !client.trusted && headers.keys().any(|it| OURS.contains(it)) {
@@ -106,8 +122,11 @@ pub fn receive(
         {
             headers.insert(FORWARDED_HOST, host);
         }
-        headers.insert(REQUEST_ID, id.clone());
-        headers.insert(REGION, region.clone());
+        if let Some(sessions) = whose.sessions {
+            session::take_off(headers, sessions);
+        }
+        headers.insert(REQUEST_ID, whose.id.clone());
+        headers.insert(REGION, whose.region.clone());
         headers.append(VIA, if parts.version == Version::HTTP_2 { VIA_20 } else { VIA_11 });
     })
 }
@@ -168,6 +187,8 @@ pub struct Served<'a> {
     pub release: Option<&'a HeaderValue>,
     /// The request's name.
     pub id: &'a HeaderValue,
+    /// What is done about the session, on a sticky route.
+    pub keeping: Option<Keeping<'a>>,
 }
 
 /// Puts on an answer where it came from; what the endpoint said under these names is replaced.
@@ -188,6 +209,9 @@ pub fn answer(response: &mut ResponseHeader, served: Served<'_>) -> Result<()> {
         Some(release) => drop(headers.insert(RELEASE, release.clone())),
         None => drop(headers.remove(&RELEASE)),
     }
+    if let Some(keeping) = served.keeping {
+        session::put_on(headers, keeping);
+    }
     *response = ResponseHeader::from(parts);
     match odd_reason {
         Some(reason) => response.set_reason_phrase(Some(&reason)),
@@ -201,8 +225,9 @@ mod tests {
 
     const CLIENT: Client =
         Client { peer: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), trusted: false };
-    const ID: HeaderValue = HeaderValue::from_static("id");
-    const REGION_NAME: HeaderValue = HeaderValue::from_static("us");
+    static ID: HeaderValue = HeaderValue::from_static("id");
+    static REGION_NAME: HeaderValue = HeaderValue::from_static("us");
+    static WHOSE: Whose<'_> = Whose { id: &ID, region: &REGION_NAME, sessions: None };
 
     fn request(target: &[u8], headers: &[(&'static str, &'static str)]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", target, None).unwrap();
@@ -215,7 +240,7 @@ mod tests {
     #[test]
     fn a_client_does_not_speak_in_our_name() {
         let mut request = request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Fence-Epoch", "9")]);
-        receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
+        receive(&mut request, CLIENT, WHOSE).unwrap();
         assert_eq!(request.headers["x-forwarded-for"], "127.0.0.1");
         assert!(!request.headers.contains_key("x-fence-epoch"));
         assert_eq!(request.headers["via"], "1.1 tidegate");
@@ -225,7 +250,7 @@ mod tests {
     fn a_trusted_peer_is_put_behind_the_client_that_it_names() {
         let mut request =
             request(b"/", &[("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https")]);
-        receive(&mut request, Client { trusted: true, ..CLIENT }, &ID, &REGION_NAME).unwrap();
+        receive(&mut request, Client { trusted: true, ..CLIENT }, WHOSE).unwrap();
         assert_eq!(request.headers["x-forwarded-for"], "6.6.6.6, 127.0.0.1");
         assert_eq!(request.headers["x-forwarded-proto"], "https");
     }
@@ -234,13 +259,13 @@ mod tests {
     fn targets_of_every_form_survive() {
         for target in ["/", "/a?b=c", "/a%20b", "http://host/path?q", "*"] {
             let mut request = request(target.as_bytes(), &[]);
-            receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
+            receive(&mut request, CLIENT, WHOSE).unwrap();
             send(&mut request, &HeaderValue::from_static("eu")).unwrap();
             assert_eq!(request.raw_path(), target.as_bytes());
             assert_eq!(request.headers["x-region"], "eu");
         }
         let mut request = request(b"/odd\xe9", &[]);
-        receive(&mut request, CLIENT, &ID, &REGION_NAME).unwrap();
+        receive(&mut request, CLIENT, WHOSE).unwrap();
         assert_eq!(request.raw_path(), b"/odd\xe9");
     }
 
@@ -251,7 +276,8 @@ mod tests {
         response.insert_header("x-region", "elsewhere").unwrap();
         response.insert_header("x-release", "r0").unwrap();
         let region = HeaderValue::from_static("eu");
-        let served = Served { region: &region, reason: "nearest", release: None, id: &ID };
+        let served =
+            Served { region: &region, reason: "nearest", release: None, id: &ID, keeping: None };
         answer(&mut response, served).unwrap();
         assert_eq!(response.get_reason_phrase(), Some("Splendid"));
         assert_eq!(response.headers["x-region"], "eu");

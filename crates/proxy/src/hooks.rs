@@ -18,7 +18,7 @@ use tidegate_control::metrics::RetryCause;
 use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
 use tidegate_core::id::RegionSet;
-use tidegate_core::route::route;
+use tidegate_core::route::{SessionOutcome, route};
 
 use crate::access::AccessLog;
 use crate::answer::Problem;
@@ -26,9 +26,10 @@ use crate::ask::{self, Circumstances};
 use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::ctx::{Ctx, End, Next, Routed, Stage};
-use crate::headers::{self, Client, Served};
-use crate::metrics::Metrics;
+use crate::headers::{self, Client, Served, Whose};
+use crate::metrics::{ISSUED, Metrics};
 use crate::peer::{Carriage, silence};
+use crate::session::{Brought, Keeping};
 
 use attempt::{may_try_again, next_after, next_peer, refused_on_the_way};
 
@@ -77,17 +78,23 @@ impl Proxy {
     }
 
     /// Finds the route and the region.
-    fn decide(&self, session: &Session, ctx: &Ctx) -> Result<Routed, Problem> {
-        let snapshot = &ctx.world.snapshot;
+    fn decide(&self, session: &Session, ctx: &mut Ctx) -> Result<Routed, Problem> {
         let request = session.req_header();
-        let (place, of_policy) =
-            ask::route(&snapshot.policy, request).ok_or_else(Problem::no_route)?;
+        let found = ask::route(&ctx.world.snapshot.policy, request);
+        let (place, of_policy) = found.ok_or_else(Problem::no_route)?;
         ctx.world.asked(place);
+        ctx.brought = Brought::read(&ctx.world.sessions, of_policy, request);
+        let snapshot = &ctx.world.snapshot;
         let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
-        let circumstances = Circumstances { client: ctx.client, session: None, full, tried };
+        let circumstances =
+            Circumstances { client: ctx.client, session: ctx.session(), full, tried };
         let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);
-        let choice =
-            route(snapshot, &ask).map_err(|refusal| Problem::refused(refusal, snapshot, &ask))?;
+        let decided = route(snapshot, &ask);
+        if let Some(brought) = &ctx.brought {
+            let outcome = decided.map_or(SessionOutcome::Absent, |it| it.session);
+            self.metrics.visited(brought.word(outcome));
+        }
+        let choice = decided.map_err(|refusal| Problem::refused(refusal, snapshot, &ask))?;
         if ask.pin.is_some() {
             self.metrics.pinned(choice.pin);
         }
@@ -164,7 +171,9 @@ fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
     match (&ctx.id, region) {
         (Some(id), Some(region)) => {
             let client = Client { peer, trusted };
-            headers::receive(session.req_header_mut(), client, id, &region.name)
+            let sessions = ctx.brought.as_ref().map(|_| &*ctx.world.sessions);
+            let whose = Whose { id, region: &region.name, sessions };
+            headers::receive(session.req_header_mut(), client, whose)
         }
         (None, _) | (_, None) => Ok(()),
     }
@@ -313,11 +322,25 @@ impl ProxyHttp for Proxy {
         else {
             return Ok(());
         };
+        let token = ctx.brought.as_ref().and_then(|brought| {
+            let release = endpoint.release.as_ref().and_then(|it| it.to_str().ok());
+            let place = (region.name.to_str().ok()?, release);
+            brought.renewed(&ctx.world.sessions, place, clock::now())
+        });
+        if token.is_some() {
+            self.metrics.visited(Some(ISSUED));
+        }
+        let keeping = ctx.brought.as_ref().map(|_| Keeping {
+            sessions: &ctx.world.sessions,
+            token: token.as_deref(),
+            secure: headers::came_over_tls(session.req_header()),
+        });
         let served = Served {
             region: &region.name,
             reason: log::reason(&routed.choice),
             release: endpoint.release.as_ref(),
             id,
+            keeping,
         };
         headers::answer(response, served)
     }

@@ -13,6 +13,7 @@ pub mod headers;
 mod hooks;
 pub mod metrics;
 mod peer;
+pub mod session;
 
 pub use ctx::Ctx;
 pub use hooks::Proxy;

@@ -4,7 +4,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use tidegate_core::route::{PinOutcome, Refusal};
+use tidegate_core::route::{PinOutcome, Refusal, SessionOutcome};
+use tidegate_core::sticky::TokenError;
+
+/// The word for a token that was put on an answer.
+pub const ISSUED: &str = "issued";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
@@ -22,6 +26,7 @@ pub struct Metrics {
     answers: Family<CodeLabel, Counter>,
     retries_denied: Counter,
     pins: Vec<(PinOutcome, Counter)>,
+    sessions: Vec<(&'static str, Counter)>,
     aborted: Counter,
     /// Access lines that were lost because the log could not take them in time.
     pub access_lines_lost: Counter,
@@ -44,6 +49,7 @@ impl Metrics {
         registry.register("tidegate_retries_denied", help, denied.clone());
         let pins = Family::<OutcomeLabel, Counter>::default();
         registry.register("tidegate_pins", "Requests with a pin", pins.clone());
+        let sessions = sessions(registry);
         let aborted = Counter::default();
         let help = "Requests whose client went away before the answer ended";
         registry.register("tidegate_client_aborts", help, aborted.clone());
@@ -59,6 +65,7 @@ impl Metrics {
             answers,
             retries_denied: denied,
             pins: outcomes.into_iter().map(pin).collect(),
+            sessions,
             aborted,
             access_lines_lost: lost,
         }
@@ -67,6 +74,14 @@ impl Metrics {
     /// A request had a pin.
     pub fn pinned(&self, outcome: PinOutcome) {
         if let Some((_, counter)) = self.pins.iter().find(|(it, _)| *it == outcome) {
+            counter.inc();
+        }
+    }
+
+    /// Something became of a session, if it did.
+    pub fn visited(&self, outcome: Option<&'static str>) {
+        let counter = self.sessions.iter().find(|(it, _)| Some(*it) == outcome);
+        if let Some((_, counter)) = counter {
             counter.inc();
         }
     }
@@ -85,4 +100,17 @@ impl Metrics {
     pub fn aborted(&self) {
         self.aborted.inc();
     }
+}
+
+/// A counter for everything that may become of a session.
+fn sessions(registry: &mut Registry) -> Vec<(&'static str, Counter)> {
+    let sessions = Family::<OutcomeLabel, Counter>::default();
+    let help = "Tokens of sessions, by what became of them";
+    registry.register("tidegate_sessions", help, sessions.clone());
+    let routed = [SessionOutcome::Honoured, SessionOutcome::Moved, SessionOutcome::Orphaned];
+    let words = routed.map(SessionOutcome::word).into_iter();
+    let words = words.chain(TokenError::ALL.map(TokenError::word)).chain([ISSUED]);
+    words
+        .map(|outcome| (outcome, sessions.get_or_create_owned(&OutcomeLabel { outcome })))
+        .collect()
 }

@@ -119,7 +119,7 @@ impl Admin {
             }
         };
         let world = self.handle.world();
-        match answer(&world.snapshot, world.full(), &question) {
+        match answer(&world.snapshot, &world.sessions, world.full(), &question) {
             Ok(answer) => Answer::json(&answer),
             Err(trouble) => {
                 Answer::problem(StatusCode::BAD_REQUEST, "bad_question", &trouble.to_string())

@@ -10,14 +10,16 @@ use pingora::http::RequestHeader;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use tidegate_control::clock;
+use tidegate_control::sessions::Sessions;
 use tidegate_core::ask::Ask as CoreAsk;
 use tidegate_core::explain::{Explanation, explain as explain_core};
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Policy;
-use tidegate_core::route::{Cause, Choice, PinOutcome, admits};
+use tidegate_core::route::{Cause, Choice, PinOutcome, SessionOutcome, admits};
 use tidegate_core::snapshot::Snapshot;
 use tidegate_proxy::answer::Problem;
 use tidegate_proxy::ask::{self, Circumstances};
+use tidegate_proxy::session::Brought;
 
 use crate::cli::{Ask, Output};
 use crate::client;
@@ -44,7 +46,7 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
     let answer = if let Some(path) = &asked.policy {
         let policy = Arc::new(tidegate_policy::load_file(path)?);
         let (snapshot, full) = world(&policy, asked.state.as_deref())?;
-        answer(&snapshot, full, &question)?
+        answer(&snapshot, &Sessions::of(&policy.sticky, None), full, &question)?
     } else {
         let body = json!(question).to_string();
         let reply = client::send(&asked.admin.admin, "POST", "/v1/explain", &body)?;
@@ -85,6 +87,7 @@ fn question(asked: &Ask) -> Result<Question, Trouble> {
 /// Decides a request in a snapshot, and keeps every reason.
 pub(crate) fn answer(
     snapshot: &Snapshot,
+    sessions: &Sessions,
     full: RegionSet,
     question: &Question,
 ) -> Result<Json, Trouble> {
@@ -99,8 +102,10 @@ pub(crate) fn answer(
             "generation": generation, "passed": [],
         }));
     };
-    let circumstances =
-        Circumstances { client: question.client, session: None, full, tried: RegionSet::EMPTY };
+    let brought = Brought::read(sessions, route, &request);
+    let session = brought.as_ref().and_then(Brought::session);
+    let (client, tried) = (question.client, RegionSet::EMPTY);
+    let circumstances = Circumstances { client, session, full, tried };
     let ask = ask::read(policy, (place, route), &request, circumstances);
     let Explanation { outcome, passed } = explain_core(snapshot, &ask);
     let passed: Vec<_> = passed.iter().map(|it| pass(snapshot, *it)).collect();
@@ -116,6 +121,13 @@ pub(crate) fn answer(
             answer
         }
     };
+    let kept = outcome.map_or(SessionOutcome::Absent, |it| it.session);
+    if let Some(word) = brought.as_ref().and_then(|it| it.word(kept)) {
+        let told = session.map(|it| json!({ "region": it.region, "release": it.release }));
+        let mut told = told.unwrap_or_else(|| json!({}));
+        merge(&mut told, json!({ "outcome": word }));
+        merge(&mut answer, json!({ "session": told }));
+    }
     merge(
         &mut answer,
         json!({
@@ -155,7 +167,9 @@ fn chosen(snapshot: &Snapshot, ask: &CoreAsk<'_>, choice: Choice) -> Json {
         merge(&mut answer, told);
     }
     if let Some(release) = assigned {
-        merge(&mut answer, json!({ "assigned_release": release }));
+        let is_kept = ask.session.is_some_and(|it| it.release == Some(release));
+        let by = if is_kept { "session" } else { "split" };
+        merge(&mut answer, json!({ "assigned_release": release, "assigned_by": by }));
     }
     answer
 }

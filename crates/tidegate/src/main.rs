@@ -14,6 +14,7 @@ mod client;
 mod demo;
 mod doors;
 mod explain;
+mod process_key;
 mod region;
 mod run;
 mod say;

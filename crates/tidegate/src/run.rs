@@ -20,6 +20,7 @@ use tidegate_proxy::access::AccessLog;
 use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
+use crate::process_key;
 use crate::say::Trouble;
 use crate::stop::{Cause, Ending, Stop};
 
@@ -44,8 +45,14 @@ pub(crate) fn run(policy: &Path) -> Result<ExitCode, Trouble> {
 pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
     let policy = Arc::new(policy);
     let metrics = Arc::new(Metrics::new());
-    let (controller, handle) =
-        Controller::new(Arc::clone(&policy), Arc::clone(&metrics), parse_endpoints);
+    let process_key = process_key::make();
+    let process_key = process_key.map_err(|error| Trouble::doing("make a key")(&error))?;
+    let (controller, handle) = Controller::new(
+        Arc::clone(&policy),
+        Arc::clone(&metrics),
+        parse_endpoints,
+        Some(process_key),
+    );
     let access = open_access_log()?;
     let mut door_metrics = None;
     metrics.register(|registry| {

@@ -31,7 +31,7 @@ struct Running {
 impl Running {
     fn start(policy: Policy) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let (controller, handle) = Controller::new(Arc::new(policy), metrics, parse);
+        let (controller, handle) = Controller::new(Arc::new(policy), metrics, parse, None);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         runtime.spawn(async move {
@@ -78,7 +78,8 @@ fn region(world: &World, place: u8) -> &RegionWorld {
 fn the_first_world_is_there_before_anything_runs() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let policy = trial::policy(vec![trial::region("eu", &[address])]);
-    let (_controller, handle) = Controller::new(Arc::new(policy), Arc::new(Metrics::new()), parse);
+    let (_controller, handle) =
+        Controller::new(Arc::new(policy), Arc::new(Metrics::new()), parse, None);
     let world = handle.world();
     assert_eq!(world.snapshot.regions[0].verdict, Verdict::Unknown);
     assert_eq!(region(&world, 0).endpoints[0].address, address);
@@ -90,7 +91,7 @@ fn the_first_world_is_there_before_anything_runs() {
 fn events_beyond_the_limit_are_refused_and_counted() {
     let metrics = Arc::new(Metrics::new());
     let policy = Arc::new(trial::policy(Vec::new()));
-    let (controller, handle) = Controller::new(policy, Arc::clone(&metrics), parse);
+    let (controller, handle) = Controller::new(policy, Arc::clone(&metrics), parse, None);
     for _ in 0..EVENTS_WAITING_MAX {
         assert_eq!(handle.send(Event::Tick), Ok(()));
     }
@@ -175,7 +176,8 @@ fn a_controller_that_goes_on_from_another_knows_the_world_before_it_runs() {
     drop(running.ask(Event::Drained { region: "eu".into(), endpoint: None, out: true }));
     let memory = running.runtime.block_on(running.handle.memory()).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let (_controller, heir) = Controller::remembering(Arc::new(policy), metrics, parse, memory);
+    let (_controller, heir) =
+        Controller::remembering(Arc::new(policy), metrics, parse, None, memory);
     let (world, before) = (heir.world(), running.handle.world());
     for (region, before) in world.snapshot.regions.iter().zip(&before.snapshot.regions) {
         assert_eq!((region.verdict, region.since), (before.verdict, before.since));

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate_core::ask::Intent;
 use tidegate_core::id::{Name, RegionSet};
-use tidegate_core::policy::{
-    Matcher, PathMatch, PinRule, Require, Route, Stickiness, Strategy, Timeouts,
-};
+use tidegate_core::policy::{Matcher, PathMatch, PinRule, Require, Route, Strategy, Timeouts};
 
 use super::Lowering;
 use super::regions::Residencies;
@@ -120,7 +118,7 @@ impl Lowering<'_> {
                 yaml::Strategy::Measured => Strategy::Measured,
             },
             timeouts,
-            sticky: Stickiness::Off,
+            sticky: Self::stickiness(route.sticky),
         }
     }
 

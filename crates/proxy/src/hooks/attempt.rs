@@ -156,7 +156,7 @@ fn ask_of<'r>(session: &'r Session, ctx: &'r Ctx, routed: &Routed) -> Option<Ask
     let policy = &ctx.world.snapshot.policy;
     let of_policy = policy.routes.get(routed.route)?;
     let Routed { full, tried, .. } = *routed;
-    let circumstances = Circumstances { client: ctx.client, session: None, full, tried };
+    let circumstances = Circumstances { client: ctx.client, session: ctx.session(), full, tried };
     Some(ask::read(policy, (routed.route, of_policy), session.req_header(), circumstances))
 }
 
@@ -177,7 +177,7 @@ fn pick(session: &Session, ctx: &Ctx, routed: &Routed) -> Option<usize> {
     let region = routed.choice.region;
     let route = policy.routes.get(routed.route)?;
     let demand = ask::demand(policy, session.req_header());
-    let assigned = routed.choice.release(policy, None);
+    let assigned = routed.choice.release(policy, ctx.session());
     let hash = match policy.regions.get(region.index()).map(|it| &it.balance) {
         Some(Balance::Hash { by, .. }) => ask::hash(by, session.req_header(), ctx.client),
         Some(Balance::RoundRobin | Balance::LeastRequests | Balance::PeakEwma) | None => 0,

@@ -115,6 +115,9 @@ impl Proxy {
             region: place.map(|(region, _)| &*region.name),
             reason: routed.map(|it| it.choice.reason.word()),
             pin: routed.map(|it| it.choice.pin.word()).filter(|it| *it != "absent"),
+            session: ctx.brought.as_ref().and_then(|brought| {
+                brought.word(routed.map_or(Session::Absent, |it| it.choice.session))
+            }),
             endpoint: attempt.map(|it| it.address),
             release_id: report.and_then(|it| it.release_id.as_deref()),
             revision: report.and_then(|it| it.revision.as_deref()),

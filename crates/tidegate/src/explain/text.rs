@@ -11,9 +11,17 @@ pub(super) fn of(question: &Question, answer: &Json) -> String {
     if let Some(pin) = answer.get("pin") {
         lines.push(line("pin", &format!("{} is {}", word(pin, "region"), word(pin, "outcome"))));
     }
+    if let Some(session) = answer.get("session") {
+        let told = word(session, "outcome");
+        let told = match session.get("region").and_then(Json::as_str) {
+            Some(region) => format!("{region} is {told}"),
+            None => format!("the token is {told}"),
+        };
+        lines.push(line("session", &told));
+    }
     if answer.get("assigned_release").is_some() {
         let release = word(answer, "assigned_release");
-        lines.push(line("release", &format!("{release}, by the split")));
+        lines.push(line("release", &format!("{release}, by the {}", word(answer, "assigned_by"))));
     }
     let endpoints: Vec<_> = list(answer, "endpoints").filter_map(Json::as_str).collect();
     if !endpoints.is_empty() {
