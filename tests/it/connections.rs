@@ -130,3 +130,34 @@ fn pieces_of_an_answer_flow_as_they_come() {
     }
     assert!(10 < pieces, "{pieces} pieces of 30 bytes");
 }
+
+/// The beginning of a connection over HTTP/2: the preface and empty settings.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+/// A ping over HTTP/2.
+const PING: &[u8] = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678";
+/// The beginning of a head over HTTP/2 which promises more than it brings.
+const HEADERS: &[u8] = b"\x00\x10\x00\x01\x04\x00\x00\x00\x01";
+
+#[test]
+fn a_head_that_drips_over_http2_is_not_waited_for() {
+    let setting = Setting::of(&["near"], &limited("head: 500ms, keepalive: 60s", ""));
+    let mut slow = Connection::open(&setting.url("/")).unwrap();
+    slow.send_raw(&[HELLO, HEADERS].concat()).unwrap();
+    let began = Instant::now();
+    // The balancer talks as well, so that it is gone shows when nothing can be sent any more.
+    wait_until(SOON, "nobody listens any more", || slow.send_raw(b"\x00").is_err());
+    assert!(Duration::from_millis(400) < began.elapsed(), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_comes_between_requests_over_http2_is_no_head() {
+    let setting = Setting::of(&["near"], &limited("head: 200ms, keepalive: 60s", ""));
+    let mut idle = Connection::open(&setting.url("/")).unwrap();
+    idle.send_raw(&[HELLO, PING].concat()).unwrap();
+    let began = Instant::now();
+    wait_until(SOON, "time passes", || {
+        idle.send_raw(PING).unwrap();
+        Duration::from_secs(1) < began.elapsed()
+    });
+}

@@ -12,6 +12,7 @@ use pingora::protocols::Digest;
 
 pub use stream::ClientStream;
 
+mod frames;
 mod stream;
 
 /// One request in [`Connection::requests`].
@@ -56,8 +57,6 @@ pub struct Connection {
     requests: AtomicU64,
     /// Whether bytes came that belong to no request yet.
     head: AtomicBool,
-    /// Whether it carries many requests at once, as HTTP/2 does.
-    multiplexed: AtomicBool,
     late: AtomicBool,
     cut: AtomicBool,
     waker: AtomicWaker,
@@ -70,7 +69,6 @@ impl Connection {
             door,
             requests: AtomicU64::new(0),
             head: AtomicBool::new(false),
-            multiplexed: AtomicBool::new(false),
             late: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -95,8 +93,6 @@ impl Connection {
         let head = self.head.load(Ordering::Relaxed);
         let doing = match (requests % TURN, head) {
             (0, false) => Doing::Idle,
-            // Over HTTP/2 there is always some byte that belongs to no request.
-            (0, true) if self.multiplexed.load(Ordering::Relaxed) => Doing::Idle,
             (0, true) => Doing::Head,
             (_, _) => Doing::Requests,
         };
@@ -126,13 +122,16 @@ impl Connection {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Bytes came.
-    fn received(&self) {
-        let is_new = self.requests.load(Ordering::Relaxed).is_multiple_of(TURN);
-        if is_new && !self.head.load(Ordering::Relaxed) {
-            self.head.store(true, Ordering::Relaxed);
+    /// Bytes came that belong to no request that is there.
+    fn heads(&self, head: bool) {
+        if head != self.head.load(Ordering::Relaxed) {
+            self.head.store(head, Ordering::Relaxed);
             self.requests.fetch_add(TURN, Ordering::Relaxed);
         }
+    }
+
+    fn has_requests(&self) -> bool {
+        !self.requests.load(Ordering::Relaxed).is_multiple_of(TURN)
     }
 }
 
@@ -162,15 +161,14 @@ mod tests {
     fn a_connection_knows_what_it_does() {
         let connection = Arc::new(Connection::new(Arc::default()));
         let mut turns = vec![connection.doing()];
-        connection.received();
+        connection.heads(true);
         turns.push(connection.doing());
-        connection.received();
+        connection.heads(true);
         assert_eq!(connection.doing(), turns[1], "a head may come in many pieces");
         let first = connection.begin();
         turns.push(connection.doing());
         let second = connection.begin();
         drop(first);
-        connection.received();
         turns.push(connection.doing());
         drop(second);
         turns.push(connection.doing());
@@ -180,13 +178,5 @@ mod tests {
             [Doing::Idle, Doing::Head, Doing::Requests, Doing::Requests, Doing::Idle]
         );
         assert!(turns.windows(2).all(|it| it[0].1 != it[1].1), "{turns:?}");
-    }
-
-    #[test]
-    fn bytes_between_requests_mean_nothing_over_http2() {
-        let connection = Connection::new(Arc::default());
-        connection.multiplexed.store(true, Ordering::Relaxed);
-        connection.received();
-        assert_eq!(connection.doing().0, Doing::Idle);
     }
 }

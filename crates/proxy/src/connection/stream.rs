@@ -17,6 +17,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::Connection;
+use super::frames::Frames;
 
 /// Bytes of an answer that are gathered before they are sent: a head and a small body go together.
 const GATHERED_BYTES: usize = 4096;
@@ -43,6 +44,8 @@ pub struct ClientStream<S> {
     socket: BufWriter<S>,
     /// What was read to find out the protocol, and from where on it is still to be handed out.
     first: (Vec<u8>, usize),
+    /// The frames of HTTP/2, once it is known to be that.
+    frames: Option<Frames>,
     connection: Arc<Connection>,
     socket_digest: Arc<SocketDigest>,
     proxy_digest: Arc<ProxyDigest>,
@@ -67,6 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         Ok(Self {
             socket: BufWriter::with_capacity(GATHERED_BYTES, socket),
             first: (Vec::new(), 0),
+            frames: None,
             connection,
             socket_digest: Arc::new(digest),
             proxy_digest: Arc::new(ProxyDigest::new(nothing, Some(carried))),
@@ -91,16 +95,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
             }
             return Poll::Pending;
         }
-        if before < buffer.filled().len() {
-            self.connection.received();
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames {
+            frames.feed(bytes);
+            self.connection.heads(frames.is_in_head());
+        } else if !bytes.is_empty() && !self.connection.has_requests() {
+            self.connection.heads(true);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Tells a client that it is too late.
+    /// Tells a client that it is too late, if it understands HTTP/1.1.
     fn poll_refuse(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let told = Pin::new(&mut self.socket).poll_write(context, LATE)?;
-        if told.is_ready() {
+        let tells = self.frames.is_none();
+        if tells && Pin::new(&mut self.socket).poll_write(context, LATE)?.is_ready() {
             let _sent = Pin::new(&mut self.socket).poll_flush(context)?;
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -182,7 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peek for ClientStream<S> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if first.starts_with(PREFACE) {
-            self.connection.multiplexed.store(true, Ordering::Relaxed);
+            let mut frames = Frames::default();
+            frames.feed(first);
+            self.connection.heads(frames.is_in_head());
+            self.frames = Some(frames);
         }
         // A request may be shorter than what is asked for. Whatever is missing is left as it is:
         // it is compared with the preface, which it then is not.
