@@ -57,6 +57,8 @@ fn a_client_that_is_late_is_told() {
         assert!(reply.header("proxy-status").unwrap().starts_with("tidegate; error="));
         assert_eq!(late.read_to_end().unwrap(), b"");
     }
+    let late = setting.metric("tidegate_connections_ended_total{cause=\"head\"}");
+    assert!((late - 2.0).abs() < 0.5, "{late}");
 }
 
 #[test]

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::task::AtomicWaker;
 use pingora::protocols::Digest;
 
+pub use metrics::ConnectionMetrics;
 pub use stream::ClientStream;
 
 mod frames;
+mod metrics;
 mod stream;
 
 /// One request in [`Connection::requests`].

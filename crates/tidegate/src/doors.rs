@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
+use tidegate_proxy::connection::ConnectionMetrics;
 use tokio::runtime::Handle;
 
 use door::{Door, Place};
@@ -70,7 +70,7 @@ impl<A> Clone for Doors<A> {
 
 struct Inner<A> {
     app: Arc<A>,
-    connections: Arc<AtomicUsize>,
+    metrics: ConnectionMetrics,
     state: Mutex<State>,
 }
 
@@ -92,9 +92,9 @@ pub(crate) struct Prepared {
 
 impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     /// An application without any listener.
-    pub(crate) fn new(app: A) -> Self {
-        let (app, connections, state) = (Arc::new(app), Arc::default(), Mutex::default());
-        Self(Arc::new(Inner { app, connections, state }))
+    pub(crate) fn new(app: A, metrics: ConnectionMetrics) -> Self {
+        let (app, state) = (Arc::new(app), Mutex::default());
+        Self(Arc::new(Inner { app, metrics, state }))
     }
 
     /// Binds what is wished for and not there yet, and changes nothing.
@@ -172,8 +172,8 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     }
 
     /// Connections that are open.
-    pub(crate) fn connections(&self) -> usize {
-        self.0.connections.load(Ordering::Relaxed)
+    pub(crate) fn connections(&self) -> i64 {
+        self.0.metrics.open.get()
     }
 
     /// Another hold on every listening socket, for a successor, by the name of its address.
@@ -190,7 +190,7 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     }
 
     fn place(&self) -> Place<A> {
-        Place { app: Arc::clone(&self.0.app), connections: Arc::clone(&self.0.connections) }
+        Place { app: Arc::clone(&self.0.app), metrics: self.0.metrics.clone() }
     }
 
     /// Opens every door, in the runtime of the caller.
@@ -205,7 +205,8 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     /// Looks at every connection, and ends those that waited too long.
     fn look(&self) {
         let mut state = self.state();
-        state.doors.iter().chain(&state.leaving).for_each(Door::look);
+        let doors = state.doors.iter().chain(&state.leaving);
+        doors.for_each(|it| it.look(&self.0.metrics));
         state.leaving.retain(|it| !it.is_empty());
     }
 

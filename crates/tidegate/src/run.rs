@@ -16,6 +16,7 @@ use tidegate_control::metrics::Metrics;
 use tidegate_core::policy::{EndpointAddress, Listener, Policy};
 use tidegate_proxy::Proxy;
 use tidegate_proxy::access::AccessLog;
+use tidegate_proxy::connection::ConnectionMetrics;
 
 use crate::admin::{Admin, Rights};
 use crate::cli;
@@ -56,13 +57,14 @@ pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
     let access = open_access_log()?;
     let mut door_metrics = None;
     metrics.register(|registry| {
-        door_metrics = Some(tidegate_proxy::metrics::Metrics::register(registry));
+        let of_proxy = tidegate_proxy::metrics::Metrics::register(registry);
+        door_metrics = Some((of_proxy, ConnectionMetrics::register(registry)));
     });
-    let door_metrics = door_metrics
+    let (of_proxy, connections) = door_metrics
         .ok_or_else(|| Trouble::Doing("register metrics", "the registry is in use".to_owned()))?;
     let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
-    let proxy = Proxy::new(handle.clone(), door_metrics, access.clone());
-    let doors = Doors::new(traffic(&server, proxy));
+    let proxy = Proxy::new(handle.clone(), of_proxy, access.clone());
+    let doors = Doors::new(traffic(&server, proxy), connections);
     let mut inherited = Inherited::default();
     doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
     let ending = Ending::new();
@@ -144,7 +146,7 @@ fn add_admin(
     let socket = policy.admin.socket.clone();
     let socket = socket.map(|it| (Address::Unix(it), Rights::Operate, "admin-socket"));
     for (address, rights, name) in http.into_iter().chain(socket) {
-        let doors = Doors::new(admin(rights));
+        let doors = Doors::new(admin(rights), ConnectionMetrics::default());
         let wish = Wish { address, head: ADMIN_HEAD, keepalive: ADMIN_KEEPALIVE };
         doors.commit(doors.prepare(vec![wish], inherited)?);
         server.add_service(DoorService { name, threads: 1, doors });

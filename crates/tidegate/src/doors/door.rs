@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
-use tidegate_proxy::connection::{self, Connection};
+use tidegate_proxy::connection::{self, Connection, ConnectionMetrics};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::janitor::{Limits, Seen};
+use super::janitor::{Ended, Limits, Seen};
 use super::socket::{Address, Listener, Socket, Taken};
 
 /// What a listener waits after it could not take a connection: until then one may have ended.
@@ -28,12 +28,12 @@ const LAST_TAKEN_MAX: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct Place<A> {
     pub(super) app: Arc<A>,
-    pub(super) connections: Arc<AtomicUsize>,
+    pub(super) metrics: ConnectionMetrics,
 }
 
 impl<A> Clone for Place<A> {
     fn clone(&self) -> Self {
-        Self { app: Arc::clone(&self.app), connections: Arc::clone(&self.connections) }
+        Self { app: Arc::clone(&self.app), metrics: self.metrics.clone() }
     }
 }
 
@@ -136,9 +136,13 @@ impl Door {
     }
 
     /// Looks at each connection, and ends those that waited too long.
-    pub(super) fn look(&self) {
+    pub(super) fn look(&self, metrics: &ConnectionMetrics) {
         for (connection, seen) in self.shared.inside().connections.values_mut() {
-            seen.again(connection, self.limits);
+            match seen.again(connection, self.limits) {
+                Some(Ended::Idle) => drop(metrics.idle.inc()),
+                Some(Ended::Late) => drop(metrics.late.inc()),
+                Some(Ended::Parted) | None => {}
+            }
         }
     }
 
@@ -167,6 +171,7 @@ where
             _ = shut.wait_for(|it| *it) => break,
         };
         if let Err(error) = taken.map(|it| receive(it, &shared, &place)) {
+            place.metrics.refused.inc();
             tracing::warn!(%error, "a connection cannot be taken");
             // Without the pause an error that lasts, such as too many open files, would be all
             // that this thread does.
@@ -194,7 +199,7 @@ where
     A: ServerApp + Send + Sync + 'static,
 {
     let connection = Arc::new(Connection::new(Arc::clone(&shared.state)));
-    let guest = Guest::enter(&connection, shared, &place.connections);
+    let guest = Guest::enter(&connection, shared, &place.metrics);
     drop(tokio::spawn(serve(taken, guest, Arc::clone(&place.app))));
 }
 
@@ -221,16 +226,17 @@ struct Guest {
     connection: Arc<Connection>,
     number: u64,
     shared: Arc<Shared>,
-    connections: Arc<AtomicUsize>,
+    metrics: ConnectionMetrics,
 }
 
 impl Guest {
     fn enter(
         connection: &Arc<Connection>,
         shared: &Arc<Shared>,
-        connections: &Arc<AtomicUsize>,
+        metrics: &ConnectionMetrics,
     ) -> Self {
-        connections.fetch_add(1, Ordering::Relaxed);
+        metrics.taken.inc();
+        metrics.open.inc();
         let mut inside = shared.inside();
         let number = inside.next;
         inside.next += 1;
@@ -238,13 +244,13 @@ impl Guest {
         inside.connections.insert(number, entry);
         drop(inside);
         let (connection, shared) = (Arc::clone(connection), Arc::clone(shared));
-        Self { connection, number, shared, connections: Arc::clone(connections) }
+        Self { connection, number, shared, metrics: metrics.clone() }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.open.dec();
         self.shared.inside().connections.remove(&self.number);
     }
 }

@@ -37,15 +37,27 @@ pub(super) struct Seen {
     since: Instant,
     /// Since when it was to end.
     closing: Option<Instant>,
+    ended: bool,
+}
+
+/// Why a connection was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was idle for too long.
+    Idle,
+    /// The head of a request took too long.
+    Late,
+    /// It was to end, and nothing happened on it.
+    Parted,
 }
 
 impl Seen {
     pub(super) fn now(connection: &Connection) -> Self {
-        Self { doing: connection.doing(), since: clock::instant(), closing: None }
+        Self { doing: connection.doing(), since: clock::instant(), closing: None, ended: false }
     }
 
     /// Looks again, and ends the connection when it did the same for too long.
-    pub(super) fn again(&mut self, connection: &Connection, limits: Limits) {
+    pub(super) fn again(&mut self, connection: &Connection, limits: Limits) -> Option<Ended> {
         let doing = connection.doing();
         if doing != self.doing {
             (self.doing, self.since) = (doing, clock::instant());
@@ -55,11 +67,19 @@ impl Seen {
         }
         let waited = clock::elapsed_since(self.since);
         let parted = self.closing.is_some_and(|it| PARTING <= clock::elapsed_since(it));
-        match doing.0 {
-            Doing::Idle if limits.keepalive <= waited => connection.cut(),
-            Doing::Idle if parted && PARTING <= waited => connection.cut(),
-            Doing::Head if limits.head <= waited => connection.give_up(),
-            Doing::Idle | Doing::Head | Doing::Requests => {}
+        let ended = match doing.0 {
+            _ if self.ended => None,
+            Doing::Idle if limits.keepalive <= waited => Some(Ended::Idle),
+            Doing::Idle if parted && PARTING <= waited => Some(Ended::Parted),
+            Doing::Head if limits.head <= waited => Some(Ended::Late),
+            Doing::Idle | Doing::Head | Doing::Requests => None,
+        };
+        match ended {
+            Some(Ended::Idle | Ended::Parted) => connection.cut(),
+            Some(Ended::Late) => connection.give_up(),
+            None => {}
         }
+        self.ended |= ended.is_some();
+        ended
     }
 }
