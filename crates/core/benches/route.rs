@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher};
 use tidegate_core::Moment;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin};
+use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
 use tidegate_core::board::{Board, Effect, Event};
 use tidegate_core::contract::{
     Accepts, Expectation, Found, INDEX_HASH, Report, SCHEMA_REV, Weight,
 };
 use tidegate_core::explain::explain;
 use tidegate_core::id::RegionSet;
-use tidegate_core::policy::{EndpointAddress, EndpointSource, Policy};
+use tidegate_core::policy::{EndpointAddress, EndpointSource, Policy, StickyKey};
 use tidegate_core::route::route;
 use tidegate_core::snapshot::Snapshot;
+use tidegate_core::sticky::Keyring;
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
@@ -126,6 +127,31 @@ fn plain_read(bencher: Bencher<'_, '_>) {
 fn pinned_to_the_farthest(bencher: Bencher<'_, '_>) {
     let pin = REGIONS.last().map(|region| Pin { region, strict: false });
     bench_route(bencher, &PLAIN, &Ask { pin, ..ask() });
+}
+
+#[divan::bench]
+fn session_in_the_farthest(bencher: Bencher<'_, '_>) {
+    let session = REGIONS.last().map(|region| Session { region, release: Some("r2") });
+    bench_route(bencher, &PLAIN, &Ask { session, ..ask() });
+}
+
+fn keyring() -> Keyring {
+    Keyring::new(&[StickyKey { id: "k1".into(), secret: [7; 32].into() }])
+}
+
+#[divan::bench]
+fn token_verified(bencher: Bencher<'_, '_>) {
+    let (keyring, now) = (keyring(), Moment(1_700_000_000_000));
+    let token = keyring.issue(("eu-west-1", Some("r-2025-08-27")), now, Duration::from_mins(15));
+    let token = token.expect("a token");
+    bencher.bench(|| keyring.verify(black_box(&token), now).map(|it| it.expires_s));
+}
+
+#[divan::bench]
+fn token_issued(bencher: Bencher<'_, '_>) {
+    let (keyring, now) = (keyring(), Moment(1_700_000_000_000));
+    let place = ("eu-west-1", Some("r-2025-08-27"));
+    bencher.bench(|| keyring.issue(black_box(place), now, Duration::from_mins(15)));
 }
 
 #[divan::bench]

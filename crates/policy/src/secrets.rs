@@ -48,29 +48,61 @@ pub(crate) fn discreet(flaw: &Flaw) -> &str {
 /// nothing. It rather blots out too much.
 pub(crate) fn blotted(text: &str) -> String {
     let mut blotted = String::with_capacity(text.len());
+    let mut line = Line::BEGUN;
     let mut rest = text;
     while let Some(colon) = rest.find(':') {
-        let (before, after) = rest.split_at(colon + 1);
+        let (before, after) = rest.split_at(colon);
+        line.goes_on(before);
         blotted.push_str(before);
-        rest = after;
-        let line_start = blotted.rfind('\n').map_or(0, |it| it + 1);
-        let line = blotted.get(line_start..blotted.len() - 1).unwrap_or_default();
-        let key_start = line.rfind(|it| " \t{,?".contains(it)).map_or(0, |it| it + 1);
-        let key = line.get(key_start..).unwrap_or_default().trim_matches(['"', '\'']);
-        if !is_key(key) {
+        blotted.push(':');
+        rest = after.get(1..).unwrap_or_default();
+        if !is_key(last_word(before)) {
             continue;
         }
-        let value_len = value_len(after, line);
-        let (value, after) = after.split_at(value_len);
+        let (value, after) = rest.split_at(value_len(rest, &line));
         if value.trim_start().trim_start_matches(['"', '\'']).starts_with("file:") {
             blotted.push_str(value);
         } else {
             blotted.extend(value.chars().flat_map(stars));
         }
+        line.goes_on(value);
         rest = after;
     }
     blotted.push_str(rest);
     blotted
+}
+
+/// What is known of the line at whose end the text is.
+struct Line {
+    /// The blanks and dashes with which it begins.
+    indent: usize,
+    /// Whether there was nothing else so far.
+    is_blank: bool,
+    /// How many braces are open on it.
+    open: usize,
+}
+
+impl Line {
+    const BEGUN: Self = Self { indent: 0, is_blank: true, open: 0 };
+
+    fn goes_on(&mut self, piece: &str) {
+        for character in piece.chars() {
+            match character {
+                '\n' => *self = Self::BEGUN,
+                ' ' | '-' if self.is_blank => self.indent += 1,
+                '{' => self.open += 1,
+                '}' => self.open = self.open.saturating_sub(1),
+                _ => {}
+            }
+            self.is_blank &= matches!(character, '\n' | ' ' | '-');
+        }
+    }
+}
+
+/// The word at the end of a piece of a line, without quotes.
+fn last_word(piece: &str) -> &str {
+    let start = piece.rfind([' ', '\t', '\n', '{', ',', '?']).map_or(0, |it| it + 1);
+    piece.get(start..).unwrap_or_default().trim_matches(['"', '\''])
 }
 
 fn stars(character: char) -> impl Iterator<Item = char> {
@@ -79,37 +111,28 @@ fn stars(character: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(shown, times)
 }
 
-fn is_key(key: &str) -> bool {
-    strsim::damerau_levenshtein(&key.to_ascii_lowercase(), KEY) <= TYPOS_MAX
+fn is_key(word: &str) -> bool {
+    word.len().abs_diff(KEY.len()) <= TYPOS_MAX
+        && strsim::damerau_levenshtein(&word.to_ascii_lowercase(), KEY) <= TYPOS_MAX
 }
 
-/// How long the value is that begins after a key, at the end of this line so far.
-fn value_len(after: &str, line: &str) -> usize {
+/// How long the value is that begins behind a key on this line.
+fn value_len(after: &str, line: &Line) -> usize {
     let blanks = after.len() - after.trim_start_matches([' ', '\t']).len();
     let value = after.get(blanks..).unwrap_or_default();
-    let first = value.chars().next();
-    if let Some(quote @ ('"' | '\'')) = first {
-        let body = value.get(1..).unwrap_or_default();
-        let mut escaped = false;
-        let end = body.find(|it| {
-            let ends = it == quote && !escaped;
-            escaped = it == '\\' && quote == '"' && !escaped;
-            ends
-        });
-        // In single quotes, a quote is written as two: then another quoted text follows at once.
-        let end = end.map_or(value.len(), |end| end + 2);
-        let more = value.get(end..).unwrap_or_default();
-        return blanks + end + if more.starts_with(quote) { value_len(more, line) } else { 0 };
+    if let Some(quote @ ('"' | '\'')) = value.chars().next() {
+        return blanks + quoted_len(value, quote);
     }
-    let is_flow = line.matches('{').count() > line.matches('}').count();
-    if is_flow && let Some(end) = value.find([',', '}', '\n']) {
+    if 0 < line.open
+        && let Some(end) = value.find([',', '}', '\n'])
+    {
         return blanks + end;
     }
     // A plain or a block text goes on in all lines that stand further in.
     let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
     let mut length = 0;
     for (place, of_value) in after.split_inclusive('\n').enumerate() {
-        let goes_on = of_value.trim().is_empty() || indent(line) < indent(of_value);
+        let goes_on = of_value.trim().is_empty() || line.indent < indent(of_value);
         if place > 0 && !goes_on {
             break;
         }
@@ -118,8 +141,24 @@ fn value_len(after: &str, line: &str) -> usize {
     length
 }
 
+/// How long a text in quotes is; to the end of everything when nothing ends it.
+fn quoted_len(value: &str, quote: char) -> usize {
+    let (mut is_open, mut is_escaped) = (false, false);
+    for (place, character) in value.char_indices() {
+        // In single quotes, a quote is written as two: one quoted text behind another.
+        if !is_open && character != quote {
+            return place;
+        }
+        is_open ^= character == quote && !is_escaped;
+        is_escaped = character == '\\' && quote == '"' && !is_escaped;
+    }
+    value.len()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -141,5 +180,27 @@ mod tests {
         check("secret:", "secret:");
         check("secret: [ab, c]", "secret: **** **");
         check("secret: a\r\nb: c", "secret: *\r\nb: c");
+    }
+
+    #[test]
+    fn a_strange_text_takes_no_longer_than_a_plain_one() {
+        for piece in [":", "{secret:", "secret:", "secret: \"'", "secret: ''", "secret: a\n "] {
+            let text = piece.repeat((1 << 20) / piece.len());
+            assert_eq!(blotted(&text).len(), text.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_stay_right_and_secrets_go(
+            pieces in prop::collection::vec(prop::sample::select(&[
+                "secret", "secret: ", ": ", "\n", "  ", "- ", "{ ", " }", ", ", "\"", "'", "\\", "é", "#", "a",
+            ][..]), 0..40),
+        ) {
+            let text = pieces.concat();
+            prop_assert_eq!(blotted(&text).len(), text.len());
+            let line = format!("{text}\n{{ secret: hunter2 }}\n{text}");
+            prop_assert!(!blotted(&line).contains("hunter2"), "{}", blotted(&line));
+        }
     }
 }

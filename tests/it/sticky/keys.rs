@@ -3,7 +3,7 @@
 use tidegate_harness::{Balancer, Request, free_address, wait_until};
 
 use super::{HEADER, sticky, token_of};
-use crate::setting::{SOON, Setting, TIDEGATE, in_short};
+use crate::setting::{SOON, Setting, TIDEGATE, in_short, tidegate};
 
 const A: &str = "{ id: a, secret: \"aaaaaaaa secret of some length aaaaaaaa\" }";
 const B: &str = "{ id: b, secret: \"bbbbbbbb secret of some length bbbbbbbb\" }";
@@ -74,6 +74,34 @@ fn without_keys_each_process_knows_only_its_own_sessions() {
         ("near nearest", "near nearest")
     );
     assert!((setting.sessions("unknown_key"), setting.sessions("forged")) == (1.0, 0.0));
+}
+
+#[test]
+fn a_session_in_a_region_that_has_left_the_policy_is_orphaned() {
+    let rules = format!("keys: [ {A} ]");
+    let mut setting = Setting::of(&["near", "far"], &sticky("session", &rules));
+    let far = setting.session_in("far");
+    setting.regions.truncate(1);
+    let shrunk = Beside::start(&setting, &rules);
+    assert_eq!(shrunk.comes_to(&far), "near nearest; session=orphaned");
+    let metrics = shrunk.balancer.ask_admin("/metrics").unwrap().text();
+    assert!(metrics.contains("tidegate_sessions_total{outcome=\"orphaned\"} 1\n"), "{metrics}");
+}
+
+#[test]
+fn explain_knows_the_keys_of_a_policy_and_no_others() {
+    let setting = Setting::of(&["near", "far"], &sticky("session", &format!("keys: [ {A} ]")));
+    let header = format!("{HEADER}: {}", setting.session_in("far"));
+    let explain = |policy: &str| {
+        let said = tidegate(&["explain", "GET", "/", "--policy", policy, "-H", &header]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.out
+    };
+    let told = explain(&setting.balancer.policy_path().display().to_string());
+    assert!(told.contains("goes to far (session)") && told.contains("far is honoured"), "{told}");
+    let other = Beside::start(&setting, "");
+    let told = explain(&other.balancer.policy_path().display().to_string());
+    assert!(told.contains("goes to near") && told.contains("is unknown_key"), "{told}");
 }
 
 #[test]
