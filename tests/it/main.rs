@@ -7,6 +7,7 @@ mod explain;
 mod failover;
 mod operator;
 mod protocols;
+mod reload;
 mod retries;
 mod routing;
 mod setting;

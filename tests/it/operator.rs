@@ -24,13 +24,13 @@ mod metrics;
 mod policies;
 
 /// A program that runs beside the test, with its output in files. It is killed when dropped.
-struct Beside {
+pub(crate) struct Beside {
     directory: TempDir,
     child: Child,
 }
 
 impl Beside {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let directory = TempDir::new();
         let file = |name| File::create(directory.path().join(name)).expect("make a file");
         let child = Command::new(TIDEGATE)
@@ -43,15 +43,15 @@ impl Beside {
         Self { directory, child }
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(name, self.child.id());
     }
 
-    fn await_exit(&mut self) -> ExitStatus {
+    pub(crate) fn await_exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until(SOON, "it ends", || {
             status = self.child.try_wait().expect("ask for our own child");

@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_core::contract::Mismatch;
@@ -24,10 +23,12 @@ use crate::ledger::Ledger;
 
 pub use histogram::Histogram;
 pub use labels::{LABEL_BYTES_MAX, said};
+pub use policy::{PolicyFacts, ReloadResult};
 pub use sources::{EndpointMetrics, RetryCause, SOURCES_PER_REGION_MAX};
 
 mod histogram;
 mod labels;
+mod policy;
 mod scrape;
 mod sources;
 
@@ -35,6 +36,7 @@ use labels::{
     Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source,
     Turn,
 };
+use policy::PolicyMetrics;
 use scrape::Scrape;
 use sources::Sources;
 
@@ -48,6 +50,7 @@ pub struct Metrics {
     sources: Mutex<Sources>,
     scrape: Scrape,
     counts: Counts,
+    policy: PolicyMetrics,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,7 +66,6 @@ struct Counts {
     file_errors: Family<OfRegion, Counter>,
     events_refused: Counter,
     route_requests: Family<OfRoute, Counter>,
-    policy_last_load_ok: Gauge,
 }
 
 impl Default for Metrics {
@@ -73,19 +75,25 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All families, empty; the policy counts as loaded, for without one nothing starts.
+    /// All families, empty.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let sources = Sources::default();
         let scrape = Scrape::default();
         let counts = Counts::default();
-        counts.policy_last_load_ok.set(1);
+        let policy = PolicyMetrics::register(&mut registry);
         sources.register(&mut registry);
         counts.register(&mut registry);
         registry.register_collector(Box::new(scrape.clone()));
         let version = Build { version: env!("CARGO_PKG_VERSION") };
         registry.register("tidegate_build", "What is running here", Info::new(version));
-        Self { registry: Mutex::new(registry), sources: Mutex::new(sources), scrape, counts }
+        Self {
+            registry: Mutex::new(registry),
+            sources: Mutex::new(sources),
+            scrape,
+            counts,
+            policy,
+        }
     }
 
     /// Lets another crate add its families, once, before the server runs.
@@ -103,9 +111,14 @@ impl Metrics {
         }
     }
 
-    /// Tells whether the policy that was last read could be put in force.
-    pub fn policy_loaded(&self, is_ok: bool) {
-        self.counts.policy_last_load_ok.set(is_ok.into());
+    /// Counts an attempt to put a policy in force.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.policy.reloaded(result);
+    }
+
+    /// Shows the policy in force.
+    pub fn policy_in_force(&self, facts: &PolicyFacts<'_>) {
+        self.policy.in_force(facts);
     }
 
     /// The handles for what a release and revision of a region answers.
@@ -240,8 +253,6 @@ impl Counts {
         registry.register("tidegate_events_refused", help, counts.events_refused);
         let help = "Requests by route";
         registry.register("tidegate_route_requests", help, counts.route_requests);
-        let help = "Whether the policy that was last read could be put in force";
-        registry.register("tidegate_policy_last_load_ok", help, counts.policy_last_load_ok);
     }
 }
 

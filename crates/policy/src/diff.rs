@@ -43,16 +43,29 @@ enum Value {
     Secret(String),
 }
 
-/// One change, as one line of text without a line feed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Change(String);
+/// One change, displayed as one line of text without a line feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    text: String,
+    needs_upgrade: bool,
+}
+
+impl Change {
+    /// Whether a process that runs cannot make it: its threads and the addresses for operators are
+    /// there from its start to its end.
+    pub fn needs_upgrade(&self) -> bool {
+        self.needs_upgrade
+    }
+}
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
+
+/// The kinds of things that are fixed while a process runs.
+const FIXED: [&str; 2] = ["process", "admin"];
 
 /// What would change if `new` took the place of `old`; nothing only if they are equal.
 pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {
@@ -122,7 +135,8 @@ struct Changes(Vec<Change>);
 
 impl Changes {
     fn push(&mut self, thing: &Thing, what: &str) {
-        self.0.push(Change(one_line(&format!("{}{what}", thing.beginning()))));
+        let text = one_line(&format!("{}{what}", thing.beginning()));
+        self.0.push(Change { text, needs_upgrade: FIXED.contains(&&*thing.kind) });
     }
 
     fn of_thing(&mut self, before: &Thing, after: &Thing) {
@@ -176,7 +190,8 @@ impl Changes {
             .collect();
         moved.sort_unstable();
         for kind in moved {
-            self.0.push(Change(one_line(&format!("{kind}: in another order"))));
+            let text = one_line(&format!("{kind}: in another order"));
+            self.0.push(Change { text, needs_upgrade: false });
         }
     }
 }

@@ -38,7 +38,7 @@ mod units;
 mod yaml;
 
 pub use diff::{Change, Facts, diff};
-pub use reading::{Reading, Seen};
+pub use reading::{Reading, Seen, digest};
 pub use report::{PROBLEMS_MAX, Problem, Report};
 pub use schema::schema;
 

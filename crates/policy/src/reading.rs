@@ -58,11 +58,6 @@ impl Reading {
         seen.policy = Some((path.to_owned(), digest(text.as_bytes())));
         Self { text, policy, seen }
     }
-
-    /// A digest of the text: 64 hexadecimal digits.
-    pub fn digest(&self) -> String {
-        digest(self.text.as_bytes())
-    }
 }
 
 impl Seen {
@@ -91,7 +86,8 @@ fn print_of(content: &Result<String, String>) -> String {
     content.as_ref().map_or_else(Clone::clone, |it| digest(it.as_bytes()))
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// A digest of bytes: 64 hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 

@@ -253,6 +253,15 @@ fn routes() {
 }
 
 #[test]
+fn what_a_running_process_cannot_change_is_known() {
+    let (old, mut new) = (policy(), policy());
+    (new.threads, new.admin.http, new.access_log) = (7, None, true);
+    let fixed = diff(&old, &new).into_iter().filter(tidegate_policy::Change::needs_upgrade);
+    let fixed: Vec<String> = fixed.map(|it| it.to_string()).collect();
+    assert_eq!(fixed, ["process: threads 2 → 7", "admin: http 127.0.0.1:9901 → none"]);
+}
+
+#[test]
 fn nothing_is_told_of_equal_policies() {
     assert_eq!(told(&policy(), &policy()), "");
 }

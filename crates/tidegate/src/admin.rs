@@ -16,12 +16,19 @@ use tidegate_core::board::Event;
 use tidegate_proxy::connection::Connection;
 
 use crate::explain::{Question, answer};
+use crate::reload::Reloads;
 use crate::state::State;
 use crate::stop::Ending;
 use crate::verbs::VERSION;
 
+mod policy;
+
 /// Largest request body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body with the facts of a policy, which may have thousands of routes and endpoints.
+const FACTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Where facts of a policy are sent.
+const COMPARE: &str = "/v1/policy/diff";
 
 /// Seconds for which Pingora keeps an idle connection: without end, because its listener does not.
 const FOR_EVER: u64 = 0;
@@ -41,6 +48,7 @@ pub(crate) struct Admin {
     handle: Handle,
     metrics: Arc<Metrics>,
     ending: Ending,
+    reloads: Reloads,
     rights: Rights,
 }
 
@@ -64,20 +72,54 @@ impl Answer {
         let body = json!({ "type": "about:blank", "title": title, "status": number, "code": code });
         Self { status, kind: "application/problem+json", body: body.to_string() }
     }
+
+    fn read_only() -> Self {
+        let title = "this address may only look; use the admin socket";
+        Self::problem(StatusCode::FORBIDDEN, "read_only", title)
+    }
+
+    /// The same with one more member.
+    fn with(mut self, member: &str, value: Json) -> Self {
+        if let Ok(Json::Object(mut body)) = serde_json::from_str(&self.body) {
+            body.insert(member.to_owned(), value);
+            self.body = Json::Object(body).to_string();
+        }
+        self
+    }
+}
+
+/// What is asked, without its body.
+struct Call {
+    method: Method,
+    path: String,
+    if_match: Option<String>,
+}
+
+impl Call {
+    fn of(session: &ServerSession) -> Self {
+        let request = session.req_header();
+        let if_match = request.headers.get(http::header::IF_MATCH);
+        Self {
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
+            if_match: if_match.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()),
+        }
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        if self.path == COMPARE { FACTS_BYTES_MAX } else { BODY_BYTES_MAX }
+    }
 }
 
 impl Admin {
     /// An admin address with certain rights.
-    pub(crate) fn new(
-        handle: Handle,
-        metrics: Arc<Metrics>,
-        ending: Ending,
-        rights: Rights,
-    ) -> Self {
-        Self { handle, metrics, ending, rights }
+    pub(crate) fn new(handle: Handle, ending: Ending, reloads: Reloads, rights: Rights) -> Self {
+        let metrics = Arc::clone(handle.metrics());
+        Self { handle, metrics, ending, reloads, rights }
     }
 
-    async fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
+    async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
+        let Call { method, path, if_match } = call;
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         match (method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
@@ -87,14 +129,21 @@ impl Admin {
             }
             ("GET" | "HEAD", ["version"]) => Answer::json(&json!({ "version": VERSION })),
             ("GET" | "HEAD", ["v1", "state"]) => {
-                Answer::json(&json!(State::of(&self.handle.world())))
+                let policy = self.reloads.status().json();
+                Answer::json(&json!(State::of(&self.handle.world()).with_policy(policy)))
             }
+            ("GET" | "HEAD", ["v1", "policy"]) => Answer::json(&self.reloads.status().json()),
+            ("POST", ["v1", "policy", "diff"]) => self.compare(body),
+            (
+                "POST",
+                ["v1", verb @ "reload"] | ["v1", "policy", verb @ ("confirm" | "rollback")],
+            ) => self.order(verb, if_match.as_deref(), body).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
             ("POST", ["v1", "regions", region, verb]) => self.change(region, verb).await,
             _ => Answer::problem(
                 StatusCode::NOT_FOUND,
                 "no_such_page",
-                "nothing here; try /livez, /readyz, /metrics, /version, /v1/state",
+                "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy",
             ),
         }
     }
@@ -129,8 +178,7 @@ impl Admin {
 
     async fn change(&self, region: &str, verb: &str) -> Answer {
         if self.rights == Rights::Read {
-            let title = "this address may only look; use the admin socket";
-            return Answer::problem(StatusCode::FORBIDDEN, "read_only", title);
+            return Answer::read_only();
         }
         let world = self.handle.world();
         let Some(id) = world.snapshot.policy.region(region) else {
@@ -163,11 +211,11 @@ impl Admin {
 }
 
 /// Reads a request's body; `None` when it is too large or breaks off.
-async fn read_body(session: &mut ServerSession) -> Option<Vec<u8>> {
+async fn read_body(session: &mut ServerSession, bytes_max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = session.read_request_body().await.ok()? {
         body.extend_from_slice(&chunk);
-        if BODY_BYTES_MAX < body.len() {
+        if bytes_max < body.len() {
             return None;
         }
     }
@@ -202,10 +250,9 @@ impl HttpServerApp for Admin {
         }
         let on = Connection::of(session.digest()).map(Connection::begin);
         session.set_keepalive(if *shutdown.borrow() { None } else { Some(FOR_EVER) });
-        let method = session.req_header().method.clone();
-        let path = session.req_header().uri.path().to_owned();
-        let answer = if let Some(body) = read_body(&mut session).await {
-            self.answer(&method, &path, &body).await
+        let call = Call::of(&session);
+        let answer = if let Some(body) = read_body(&mut session, call.body_bytes_max()).await {
+            self.answer(&call, &body).await
         } else {
             session.set_keepalive(None);
             let title = "the request's body is too large or broke off";

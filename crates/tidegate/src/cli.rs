@@ -1,6 +1,7 @@
 //! The command line: every verb and flag with its documentation.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -41,13 +42,19 @@ pub(crate) enum Verb {
         /// The policy.
         #[arg(long, short, default_value = "/etc/tidegate/tidegate.yaml", value_name = "FILE")]
         policy: PathBuf,
+        /// Where the last good policy is kept, for a start at which the file does not load;
+        /// `$STATE_DIRECTORY` without this flag, and nowhere without either.
+        #[arg(long, value_name = "DIRECTORY")]
+        state: Option<PathBuf>,
     },
     /// Say whether a policy is right, and where it is not.
-    Check {
-        /// The policy.
-        #[arg(value_name = "FILE")]
-        policy: PathBuf,
-    },
+    Check(Check),
+    /// Let a running balancer load its policy again: whole, or not at all.
+    Reload(Reload),
+    /// Keep a policy that was loaded with `--confirm-within`.
+    Confirm(Operator),
+    /// Put the policy before one that was loaded with `--confirm-within` in force again.
+    Rollback(Operator),
     /// Say where a request would go, and why it would go nowhere else.
     ///
     /// With `--policy` the decision is made here, in a world that `--state` states or that is
@@ -88,6 +95,44 @@ pub(crate) enum Verb {
 pub(crate) struct Admin {
     /// Its admin address: `HOST:PORT`, or the path of its socket.
     #[arg(long, default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
+    pub(crate) admin: String,
+}
+
+/// A policy to check.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    /// The policy.
+    #[arg(value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Also say what it would change.
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) against: Option<Against>,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// What a policy is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Against {
+    /// The policy of a running balancer, which is asked and changes nothing.
+    Running,
+}
+
+/// How a policy is loaded again.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Reload {
+    /// Roll back unless `tidegate confirm` comes within this time, such as `60s`.
+    #[arg(long, value_name = "TIME", value_parser = tidegate_policy::duration)]
+    pub(crate) confirm_within: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) operator: Operator,
+}
+
+/// Who changes a running balancer.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Operator {
+    /// Its admin socket; a TCP admin address may only look.
+    #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
     pub(crate) admin: String,
 }
 

@@ -36,6 +36,20 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The body as JSON, or the balancer's refusal with all that it says about it.
+    pub(crate) fn allowed(&self) -> Result<Json, Trouble> {
+        match serde_json::from_str::<Json>(&self.body) {
+            Ok(problem)
+                if 300 <= self.status && problem.get("code").is_some_and(Json::is_string) =>
+            {
+                Err(Trouble::Refused(Box::new(problem)))
+            }
+            Ok(_) | Err(_) => self.json(),
+        }
+    }
+}
+
 /// Sends one request to `HOST:PORT` or to the path of a socket.
 pub(crate) fn send(admin: &str, method: &str, path: &str, body: &str) -> Result<Reply, Trouble> {
     exchange(admin, method, path, body)

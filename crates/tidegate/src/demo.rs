@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidegate_core::policy::{EndpointSource, Policy};
 
+use crate::reload::Origin;
 use crate::run;
 use crate::say::{self, Trouble};
 
@@ -42,7 +43,7 @@ pub(crate) fn demo(first_port: Option<u16>) -> Result<ExitCode, Trouble> {
     policy.access_log = false;
     let regions = start_regions(&policy)?;
     say::result(&welcome(&policy, &regions));
-    let ended = run::serve(policy);
+    let ended = run::serve(policy, Origin::built_in(QUICKSTART));
     drop(regions);
     ended
 }

@@ -1,5 +1,6 @@
 //! The operator's door: the command line, and the wiring of everything else.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,6 +17,7 @@ mod doors;
 mod explain;
 mod process_key;
 mod region;
+mod reload;
 mod run;
 mod say;
 mod state;
@@ -41,8 +43,8 @@ fn main() -> ExitCode {
 /// Carries out what the command line says.
 fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
     match verb {
-        Verb::Run { policy } => run::run(&policy),
-        Verb::Check { policy } => check::check(&policy, output),
+        Verb::Run { policy, state } => run::run(&policy, state_folder(state).as_deref()),
+        Verb::Check(check) => check::check(&check, output),
         Verb::Explain(ask) => explain::explain(&ask, output),
         Verb::State(admin) => verbs::state(&admin),
         Verb::Schema => {
@@ -50,6 +52,9 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Demo { ports } => demo::demo(ports),
+        Verb::Reload(reload) => verbs::reload(&reload, output),
+        Verb::Confirm(operator) => verbs::settle(&operator, "confirm", output),
+        Verb::Rollback(operator) => verbs::settle(&operator, "rollback", output),
         Verb::Drain(of) => verbs::change(&of, "drain", output),
         Verb::Undrain(of) => verbs::change(&of, "undrain", output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
@@ -60,4 +65,13 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         }
         Verb::DemoRegion { name, bind } => region::run(&name, bind),
     }
+}
+
+/// Where state is kept: where the command line says, or where systemd does.
+fn state_folder(stated: Option<PathBuf>) -> Option<PathBuf> {
+    stated.or_else(|| {
+        let named = std::env::var_os("STATE_DIRECTORY")?;
+        // Several folders are separated by colons; the first one is ours.
+        std::env::split_paths(&named).next().filter(|it| !it.as_os_str().is_empty())
+    })
 }

@@ -22,6 +22,7 @@ use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
 use crate::process_key;
+use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
 use crate::stop::{Cause, Ending, Stop};
 
@@ -36,14 +37,19 @@ const ADMIN_KEEPALIVE: Duration = Duration::from_mins(1);
 /// Attempts that Pingora makes at the most; our own rules end them earlier.
 const ATTEMPTS_MAX: usize = 64;
 
+/// Where traffic comes in.
+pub(crate) type Traffic = Doors<HttpProxy<Proxy>>;
+
 /// Runs the balancer on a policy file, until it is told to stop.
-pub(crate) fn run(policy: &Path) -> Result<ExitCode, Trouble> {
-    let policy = tidegate_policy::load_file(policy)?;
-    serve(policy)
+///
+/// In the folder `state` the last good policy is kept.
+pub(crate) fn run(policy: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
+    let (policy, origin) = reload::find(policy, state)?;
+    serve(policy, origin)
 }
 
 /// Runs the balancer on a policy, until it is told to stop.
-pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
+pub(crate) fn serve(policy: Policy, origin: Origin) -> Result<ExitCode, Trouble> {
     let policy = Arc::new(policy);
     let metrics = Arc::new(Metrics::new());
     let process_key = process_key::make();
@@ -68,12 +74,15 @@ pub(crate) fn serve(policy: Policy) -> Result<ExitCode, Trouble> {
     let mut inherited = Inherited::default();
     doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
     let ending = Ending::new();
+    let of_process = (handle.clone(), doors.clone(), ending.clone());
+    let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
     add_admin(&mut server, &policy, &mut inherited, |rights| {
-        Admin::new(handle.clone(), Arc::clone(&metrics), ending.clone(), rights)
+        Admin::new(handle.clone(), ending.clone(), reloads.clone(), rights)
     })?;
     let threads = policy.threads;
     server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
     server.add_service(background_service("controller", controller));
+    server.add_service(background_service("reload", ReloadService::new(reloader)));
     tracing::info!(
         regions = policy.regions.len(),
         routes = policy.routes.len(),
@@ -125,7 +134,7 @@ fn traffic(server: &Server, proxy: Proxy) -> HttpProxy<Proxy> {
 }
 
 /// The listeners of a policy.
-fn wishes(policy: &Policy) -> Vec<Wish> {
+pub(crate) fn wishes(policy: &Policy) -> Vec<Wish> {
     let listeners = policy.listeners.iter();
     let wish = |it: &Listener| Wish {
         address: Address::Tcp(it.bind),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::cli::Output;
 
@@ -14,6 +14,8 @@ pub(crate) enum Trouble {
     Policy(Box<tidegate_policy::Report>),
     /// Something was being done, and failed.
     Doing(&'static str, String),
+    /// A running balancer refused, and says why.
+    Refused(Box<Json>),
 }
 
 impl Trouble {
@@ -34,6 +36,13 @@ impl fmt::Display for Trouble {
         match self {
             Self::Policy(report) => write!(f, "{report}"),
             Self::Doing(what, error) => write!(f, "failed to {what}: {error}"),
+            Self::Refused(problem) => {
+                let said = |member: &str| {
+                    problem.get(member).and_then(Json::as_str).unwrap_or_default().trim_end()
+                };
+                let separator = if said("report").is_empty() { "" } else { "\n" };
+                write!(f, "refused: {}{separator}{}", said("title"), said("report"))
+            }
         }
     }
 }
@@ -66,7 +75,8 @@ pub(crate) fn trouble(trouble: &Trouble, output: Output) {
             report.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         }
         (Trouble::Policy(report), Output::Json) => problems(report).to_string(),
-        (Trouble::Doing(..), Output::Text) => format!("tidegate: {trouble}"),
+        (Trouble::Doing(..) | Trouble::Refused(_), Output::Text) => format!("tidegate: {trouble}"),
+        (Trouble::Refused(problem), Output::Json) => problem.to_string(),
         (Trouble::Doing(..), Output::Json) => {
             json!({ "ok": false, "error": trouble.to_string() }).to_string()
         }

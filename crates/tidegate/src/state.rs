@@ -27,6 +27,9 @@ const WRONG_TYPES: [&str; 6] =
 pub(crate) struct State {
     /// Which snapshot it was.
     generation: u64,
+    /// The policy in force; nothing is decided by it.
+    #[serde(skip_serializing_if = "Json::is_null")]
+    policy: Json,
     /// The regions.
     regions: Vec<RegionState>,
 }
@@ -151,7 +154,17 @@ impl State {
             disputed: key_names(region.disputed, &snapshot.policy.contract),
             endpoints: Some(endpoints(region, &snapshot.policy.contract)),
         };
-        Self { generation: snapshot.generation.0, regions: snapshot.iter().map(region).collect() }
+        let policy = Json::Null;
+        Self {
+            generation: snapshot.generation.0,
+            policy,
+            regions: snapshot.iter().map(region).collect(),
+        }
+    }
+
+    /// The same with what is known of the policy in force.
+    pub(crate) fn with_policy(self, policy: Json) -> Self {
+        Self { policy, ..self }
     }
 
     /// Reads a stated world.

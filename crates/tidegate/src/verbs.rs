@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use crate::cli::{Admin, FAILED, OfRegion, Output};
+use crate::cli::{Admin, FAILED, OfRegion, Operator, Output, Reload};
 use crate::client;
 use crate::say::{self, Trouble};
 
@@ -32,6 +32,47 @@ pub(crate) fn change(of: &OfRegion, verb: &str, output: Output) -> Result<ExitCo
         Output::Text => format!("{}: {verb} done", of.region),
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets a running balancer load its policy again.
+pub(crate) fn reload(reload: &Reload, output: Output) -> Result<ExitCode, Trouble> {
+    let within = reload.confirm_within.map(|it| format!("{}ms", it.as_millis()));
+    let options = within.map_or_else(|| json!({}), |it| json!({ "confirm_within": it }));
+    let admin = &reload.operator.admin;
+    let answer = client::send(admin, "POST", "/v1/reload", &options.to_string())?.allowed()?;
+    say::result(&match output {
+        Output::Json => answer.to_string(),
+        Output::Text => in_force(&answer),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Settles what becomes of a policy that waits for its confirmation.
+pub(crate) fn settle(of: &Operator, verb: &str, output: Output) -> Result<ExitCode, Trouble> {
+    let path = format!("/v1/policy/{verb}");
+    let answer = client::send(&of.admin, "POST", &path, "")?.allowed()?;
+    say::result(&match output {
+        Output::Json => answer.to_string(),
+        Output::Text => in_force(&answer),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What came of an order about the policy, for people.
+fn in_force(answer: &Json) -> String {
+    let at = |pointer: &str| answer.pointer(pointer).unwrap_or(&Json::Null);
+    let result = at("/result").as_str().unwrap_or("done").replace('_', " ");
+    let mut text = format!("{result}: generation {} is in force", at("/policy/generation"));
+    for line in at("/changes").as_array().into_iter().flatten().filter_map(Json::as_str) {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    if let Some(until) = at("/policy/confirm_until").as_str() {
+        text.push_str("\nit is rolled back at ");
+        text.push_str(until);
+        text.push_str(" unless `tidegate confirm` comes before");
+    }
+    text
 }
 
 /// Exits with 0 when a running balancer is ready.
