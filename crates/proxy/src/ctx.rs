@@ -113,6 +113,8 @@ pub(crate) struct Routed {
     pub(crate) intent: Intent,
     pub(crate) carriage: Carriage,
     pub(crate) has_body: bool,
+    /// What the client was recognised by, before we wrote anything on its request.
+    pub(crate) client_hash: u64,
     /// Regions that were full when the request came in: facts of the decision.
     pub(crate) full: RegionSet,
     /// Regions that could not be reached.

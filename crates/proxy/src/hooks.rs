@@ -104,6 +104,7 @@ impl Proxy {
             intent: ask.intent,
             carriage: carriage(session),
             has_body: false,
+            client_hash: ask.client_hash,
             full,
             tried,
         })

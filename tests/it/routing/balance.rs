@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_harness::{FakeRegion, Fault, wait_until};
+use tidegate_harness::{FakeRegion, Fault, Reply, wait_until};
 
 use crate::setting::{PolicyText, SOON, Setting};
+use crate::traffic::still;
 
 /// One region, `near`, of endpoints with these weights.
 fn one_region(weights: &[u16], policy: &PolicyText) -> Setting {
@@ -143,4 +144,39 @@ fn a_client_whose_release_is_nowhere_gets_another_one() {
     setting.regions[1].set_fault(Fault::Refuse);
     wait_until(SOON, "r2 is gone", || setting.region("near")["endpoints"][1]["verdict"] == "dark");
     assert_eq!(release(&setting, "anna"), "r1");
+}
+
+#[test]
+fn a_client_stays_on_its_side_of_the_split_when_its_request_is_tried_elsewhere() {
+    // What a client is recognised by is read before we add to the very same header.
+    let more = "releases: { split: { r1: 1, r2: 1 }, by: { header: X-Forwarded-For } }\n\
+                trusted_peers: [ 127.0.0.1 ]";
+    let regions = ["near-a", "near-b", "far-a", "far-b"].map(FakeRegion::start);
+    for (region, release) in regions.iter().zip(["r1", "r2", "r1", "r2"]) {
+        region.set_key("release_id", release);
+    }
+    let [a, b, c, d] = regions.each_ref().map(FakeRegion::address);
+    let listed = format!(
+        "  near: {{ distance: 0, endpoints: [ \"{a}\", \"{b}\" ] }}\n\
+         \x20 far: {{ distance: 80, endpoints: [ \"{c}\", \"{d}\" ] }}"
+    );
+    let setting = Setting::listed(regions.into(), &listed, &still(more));
+    setting.until_green();
+    let clients: Vec<String> = (1..=16).map(|it| format!("192.0.2.{it}")).collect();
+    let releases = || -> Vec<(String, String)> {
+        let replies = clients.iter().map(|it| setting.get("/", &[("X-Forwarded-For", it)]));
+        let told = |reply: Reply| {
+            let header = |name| reply.header(name).unwrap_or("-").to_owned();
+            (header("x-region"), header("x-release"))
+        };
+        replies.map(told).collect()
+    };
+    let before = releases();
+    assert!(before.iter().all(|(region, _)| region == "near"), "{before:?}");
+    for gone in &setting.regions[..2] {
+        gone.set_fault(Fault::Refuse);
+    }
+    let after = releases();
+    assert!(after.iter().all(|(region, _)| region == "far"), "{after:?}");
+    assert!(before.iter().zip(&after).all(|(one, two)| one.1 == two.1), "{before:?} {after:?}");
 }

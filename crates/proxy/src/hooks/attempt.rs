@@ -155,9 +155,10 @@ impl Proxy {
 fn ask_of<'r>(session: &'r Session, ctx: &'r Ctx, routed: &Routed) -> Option<Ask<'r>> {
     let policy = &ctx.world.snapshot.policy;
     let of_policy = policy.routes.get(routed.route)?;
-    let Routed { full, tried, .. } = *routed;
+    let Routed { client_hash, full, tried, .. } = *routed;
     let circumstances = Circumstances { client: ctx.client, session: ctx.session(), full, tried };
-    Some(ask::read(policy, (routed.route, of_policy), session.req_header(), circumstances))
+    let read = ask::read(policy, (routed.route, of_policy), session.req_header(), circumstances);
+    Some(Ask { client_hash, ..read })
 }
 
 fn again(
