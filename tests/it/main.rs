@@ -2,6 +2,7 @@
 
 mod connections;
 mod contract;
+mod crowds;
 mod documents;
 mod explain;
 mod failover;

@@ -15,6 +15,7 @@ mod client;
 mod demo;
 mod doors;
 mod explain;
+mod files;
 mod process_key;
 mod region;
 mod reload;

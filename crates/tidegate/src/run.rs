@@ -21,6 +21,7 @@ use tidegate_proxy::connection::ConnectionMetrics;
 use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
+use crate::files;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
@@ -50,6 +51,7 @@ pub(crate) fn run(policy: &Path, state: Option<&Path>) -> Result<ExitCode, Troub
 
 /// Runs the balancer on a policy, until it is told to stop.
 pub(crate) fn serve(policy: Policy, origin: Origin) -> Result<ExitCode, Trouble> {
+    files::raise();
     let policy = Arc::new(policy);
     let metrics = Arc::new(Metrics::new());
     let process_key = process_key::make();

@@ -8,6 +8,8 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is how the harness fails a test")]
 
 mod client;
+mod crowd;
+mod limits;
 mod load;
 mod ports;
 mod process;
@@ -22,6 +24,7 @@ pub use client::events::Event;
 pub use client::h2::{H2, H2Stream, H2Upload, grpc_frame, grpc_messages};
 pub use client::message::{Reply, Request};
 pub use client::{get, websocket};
+pub use crowd::{Crowd, CrowdPlan, CrowdReport, Ended, Kind, Outcome, Protocol};
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
 pub use ports::{free_address, free_port, free_ports};
 pub use process::Balancer;

@@ -1,6 +1,7 @@
 //! A steady load of reads, with every answer and every failure kept.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -65,6 +66,8 @@ pub struct Failure {
     pub began: Instant,
     /// How long it took until it failed.
     pub took: Duration,
+    /// What kind of thing went wrong, for example a refusal or a reset.
+    pub kind: ErrorKind,
     /// What went wrong.
     pub why: String,
 }
@@ -95,6 +98,41 @@ impl LoadReport {
             *counts.entry(answer.region.clone().unwrap_or_default()).or_default() += 1;
         }
         counts
+    }
+
+    /// How many connections were refused.
+    pub fn refused(&self) -> usize {
+        self.failures.iter().filter(|it| it.kind == ErrorKind::ConnectionRefused).count()
+    }
+
+    /// How many requests broke in another way: reset, cut off, or without an answer in time.
+    pub fn broken(&self) -> usize {
+        self.failures.len() - self.refused()
+    }
+
+    /// How many answers had another status than 200.
+    pub fn not_ok(&self) -> usize {
+        self.answers.iter().filter(|it| it.status != 200).count()
+    }
+
+    /// The longest time that a request took, connecting included.
+    pub fn longest(&self) -> Duration {
+        let took = self.answers.iter().map(|it| it.took);
+        took.chain(self.failures.iter().map(|it| it.took)).max().unwrap_or_default()
+    }
+
+    /// Panics with what was seen unless there were answers and all of them had status 200.
+    #[track_caller]
+    pub fn assert_smooth(&self) {
+        let is_smooth = self.failures.is_empty() && self.not_ok() == 0;
+        assert!(
+            is_smooth && !self.answers.is_empty(),
+            "{} refused, {} broken: {:?}; answers by status: {:?}",
+            self.refused(),
+            self.broken(),
+            self.failures.iter().take(3).collect::<Vec<_>>(),
+            self.by_status(),
+        );
     }
 
     /// Requests begun after `moment` that failed, or were answered with 500 or more.
@@ -184,8 +222,8 @@ impl Shared {
                     report.answers.push(Answer { began, took, status: reply.status, region });
                 }
                 Err(error) => {
-                    let why = error.to_string();
-                    report.failures.push(Failure { began, took, why });
+                    let (kind, why) = (error.kind(), error.to_string());
+                    report.failures.push(Failure { began, took, kind, why });
                 }
             }
             drop(report);
@@ -238,6 +276,9 @@ mod tests {
             let answers = load.report().answers.len();
             wait_until(deadline, "answers again", || answers + 20 < load.report().answers.len());
             let report = load.stop();
+            assert!(0 < report.refused() && report.not_ok() == 0, "{:?}", report.failures);
+            assert!(report.refused() + report.broken() == report.failures.len());
+            assert!(report.answers.iter().all(|it| it.took <= report.longest()));
             assert_eq!(report.by_status(), BTreeMap::from([(200, report.answers.len())]));
             let by_region = BTreeMap::from([("us-east-1".to_owned(), report.answers.len())]);
             assert_eq!(report.by_region(), by_region);

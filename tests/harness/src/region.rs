@@ -1,11 +1,12 @@
 //! A region that is a real server on the loopback, and can be told to misbehave.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod body;
 mod chat;
 mod contract;
 pub(crate) mod effects;
 pub(crate) mod faults;
+pub(crate) mod flow;
 pub(crate) mod grpc;
 mod query;
 mod sse;
@@ -15,6 +16,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, mpsc};
@@ -26,7 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::answer::Call;
 use self::contract::Contract;
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     latency: Mutex<Duration>,
     contract_latency: Mutex<Duration>,
     links: Arc<Links>,
+    /// The crowds whose flows are to end.
+    flows: watch::Sender<BTreeSet<u64>>,
 }
 
 /// The task that accepts connections, and how to end it.
@@ -94,6 +98,7 @@ impl FakeRegion {
             latency: Mutex::new(Duration::ZERO),
             contract_latency: Mutex::new(Duration::ZERO),
             links: Arc::default(),
+            flows: watch::Sender::default(),
         });
         let reservation = Reservation::new(address)?;
         let listening = listen(reservation.address(), &shared)?;
@@ -163,6 +168,11 @@ impl FakeRegion {
         } else {
             self.resume();
         }
+    }
+
+    /// Ends the answers below `/flow` that belong to a crowd, each with its last piece.
+    pub(crate) fn end_flows(&self, crowd: u64) {
+        self.shared.flows.send_if_modified(|it| it.insert(crowd));
     }
 
     /// Behaves well again; a region that refused connections accepts them.

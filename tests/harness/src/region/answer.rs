@@ -18,7 +18,7 @@ use super::effects::Name;
 use super::faults::Fault;
 use super::query::Query;
 use super::wire::{Ending, Link};
-use super::{Shared, chat, grpc, sse, websocket};
+use super::{Shared, chat, flow, grpc, sse, websocket};
 use crate::runtime::{lock, runtime};
 
 /// One request and where it came in.
@@ -172,6 +172,7 @@ impl Call {
             return Ok(status_answer(status));
         }
         Ok(match path.as_str() {
+            "/flow" => flow::answer(&query, self.shared.flows.subscribe()),
             "/sse" => sse::answer(region, &parts.headers, &query),
             "/v1/chat/completions" => chat::answer(region, &body, &query),
             _ => self.echo(&parts, &body, &query),
