@@ -15,7 +15,7 @@ use crate::say::Trouble;
 
 pub(crate) use origin::{Origin, find};
 pub(crate) use reloader::Reloader;
-pub(crate) use service::ReloadService;
+pub(crate) use service::{ReloadService, heed_hangup};
 pub(crate) use status::Status;
 
 mod kept;

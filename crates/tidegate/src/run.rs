@@ -45,6 +45,7 @@ pub(crate) type Traffic = Doors<HttpProxy<Proxy>>;
 ///
 /// In the folder `state` the last good policy is kept.
 pub(crate) fn run(policy: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
+    reload::heed_hangup().map_err(|error| Trouble::doing("watch for SIGHUP")(&error))?;
     let (policy, origin) = reload::find(policy, state)?;
     serve(policy, origin)
 }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use tidegate_harness::{FakeRegion, Request, TempDir, free_address, wait_until};
 
 use crate::operator::Beside;
-use crate::setting::{PolicyText, SOON, tidegate};
+use crate::setting::{PolicyText, SOON, TIDEGATE, tidegate};
 
 /// A folder with a policy in it, and one for state.
 struct Home {
@@ -135,4 +136,20 @@ fn a_policy_that_waits_for_its_confirmation_is_not_kept() {
     run(&["confirm"]);
     assert!(home.kept()[0].0.contains("distance: 5"));
     end(balancer);
+}
+
+#[test]
+fn the_folder_that_the_service_manager_names_is_taken() {
+    let home = Home::new("");
+    fs::write(&home.policy, "version: 1\nlisteners: [").expect("it can be written");
+    let run = |folders: &str| {
+        let mut command = Command::new(TIDEGATE);
+        command.args(["run", "--policy", &home.policy]).env("STATE_DIRECTORY", folders);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = run("/nowhere/first:/nowhere/second");
+    assert!(said.contains("the last good policy is kept path=/nowhere/first/last-good-"), "{said}");
+    assert!(run("").contains("without a state directory"));
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tidegate_harness::tungstenite::{Message, WebSocket};
-use tidegate_harness::{FakeRegion, H2, Load, LoadPlan, Request, Reuse, free_address, websocket};
+use tidegate_harness::{
+    FakeRegion, H2, Load, LoadPlan, Request, Reuse, free_address, wait_until, websocket,
+};
 
-use crate::setting::{PolicyText, Setting};
+use crate::setting::{PolicyText, SOON, Setting};
 
 /// Reloads in a row.
 const RELOADS: usize = 50;
@@ -102,4 +105,47 @@ fn fifty_reloads_in_a_row_leave_no_trace() {
     let scrape = setting.balancer.ask_admin("/metrics").expect("an answer").text();
     let routes = scrape.lines().filter(|it| it.starts_with("tidegate_route_requests_total{"));
     assert_eq!(routes.count(), 22, "routes that are gone have no series");
+}
+
+/// The policy with a hundred regions and a thousand routes; its number stands in one route.
+fn large(nth: usize, text: &str, regions: &[FakeRegion]) -> String {
+    let routes = (0..1000).map(|it| {
+        format!(
+            "  - {{ name: r{it}, match: {{ path: /x{it}, methods: [POST] }}, stream: {} }}\n",
+            (it + nth).is_multiple_of(7)
+        )
+    });
+    let routes = format!("routes:\n{}", routes.collect::<String>());
+    let regions = regions.iter().enumerate().map(|(place, it)| {
+        let distance = 100 + (place * 7 + nth) % 50;
+        format!("  {}: {{ distance: {distance}, endpoints: [\"{}\"] }}\n", it.name(), it.address())
+    });
+    let regions = format!("regions:\n{}", regions.collect::<String>());
+    text.replace("routes:\n", &routes).replace("regions:\n", &regions)
+}
+
+#[test]
+fn a_large_policy_is_loaded_under_load() {
+    let setting = Setting::of(
+        &["near", "far"],
+        &PolicyText {
+            probe: "interval: 5s, timeout: 2s, stale_after: 30s".to_owned(),
+            ..PolicyText::default()
+        },
+    );
+    let names = (0..98).map(|it| format!("region-{it}"));
+    let regions: Vec<_> = names.map(|it| FakeRegion::start(&it)).collect();
+    let text = setting.policy();
+    let load = Load::start(LoadPlan { workers: 2, ..LoadPlan::get(&setting.url("/")) });
+    wait_until(SOON, "the load runs", || 100 < load.done());
+    for it in 0..10 {
+        setting.write(&large(it, &text, &regions));
+        let (status, answer) = setting.post("/v1/reload", "", "");
+        assert_eq!((status, &answer["result"]), (200, &serde_json::json!("applied")), "{answer}");
+    }
+    let report = load.stop();
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert_eq!(report.by_status().into_keys().collect::<BTreeSet<_>>(), [200].into());
+    let slowest = report.answers.iter().map(|it| it.took).max().expect("there are answers");
+    assert!(slowest < Duration::from_secs(1), "a reload holds nobody up: {slowest:?}");
 }

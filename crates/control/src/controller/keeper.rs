@@ -45,6 +45,9 @@ pub(super) struct Keeper {
     lists: Lists,
     effects: Vec<Effect>,
     waiting: Vec<oneshot::Sender<Arc<World>>>,
+    /// Former worlds that requests still live in. They are let go here, because to let go of a
+    /// large one takes a while, in which a thread of the traffic would serve nobody.
+    left: Vec<Arc<World>>,
 }
 
 impl Keeper {
@@ -70,6 +73,7 @@ impl Keeper {
             probers: Probers::new(handle, receiver),
             effects: Vec::new(),
             waiting: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -143,6 +147,7 @@ impl Keeper {
 
     fn tick(&mut self) {
         clock::refresh();
+        self.left.retain(|it| 1 < Arc::strong_count(it));
         self.count();
         for (endpoint, tally) in self.assembly.observed() {
             self.take_in(Event::Observed { endpoint, tally });
@@ -185,7 +190,8 @@ impl Keeper {
             let is_same = Arc::ptr_eq(&snapshot.policy, &before.snapshot.policy)
                 && snapshot.regions == before.snapshot.regions;
             if !is_same {
-                self.world.store(Arc::new(self.assembly.world(snapshot, Some(&before))));
+                let next = self.assembly.world(snapshot, Some(&before));
+                self.left.push(self.world.swap(Arc::new(next)));
                 self.is_shown = false;
             }
         }

@@ -326,3 +326,26 @@ fn a_probe_under_a_policy_that_is_gone_says_nothing() {
     let world = running.ask(Event::Tick);
     assert_eq!(world.snapshot.regions[0].endpoints[0].failure, None);
 }
+
+#[test]
+fn a_world_that_is_left_lives_as_long_as_its_last_request() {
+    let eu = FakeRegion::start("eu");
+    let policy = policy_of(&[&eu]);
+    let running = Running::start(policy.clone());
+    running.wait_for(Verdict::Green);
+    // A request that began before the reloads, and one that nobody waits for.
+    let held = running.handle.world();
+    let mut left = Vec::new();
+    for distance in 2..20 {
+        left.push(Arc::downgrade(&running.handle.world()));
+        let mut next = policy.clone();
+        next.regions[0].distance = distance;
+        next.routes[0].name = format!("route-{distance}").into();
+        drop(running.ask(Event::Installed(Arc::new(next))));
+    }
+    let alive = || left.iter().filter(|it| it.strong_count() > 0).count();
+    wait_until(DEADLINE, "only the one that is held is left", || alive() == 1);
+    assert_eq!(held.snapshot.policy.regions[0].distance, 1);
+    drop(held);
+    wait_until(DEADLINE, "nothing is left", || alive() == 0);
+}

@@ -1,6 +1,7 @@
 //! The task that waits for reasons to load the policy: orders, SIGHUP, the file, a deadline.
 
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tidegate_control::clock;
 use tidegate_core::Moment;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -49,7 +51,20 @@ enum Reason {
     Look,
 }
 
+/// Takes SIGHUP from the system, which would end the process, before anything else is done.
+///
+/// What comes before the service runs is not lost: the policy is read about then anyway.
+///
+/// # Errors
+/// When the system gives no descriptors for it.
+pub(crate) fn heed_hangup() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    // The handler stays when the runtime goes.
+    runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
+}
+
 async fn run(mut reloader: Reloader) {
+    let _guard = ToldOnPanic;
     let mut hangup = signal(SignalKind::hangup()).ok();
     if hangup.is_none() {
         tracing::error!("SIGHUP cannot be watched");
@@ -86,6 +101,17 @@ async fn run(mut reloader: Reloader) {
                     load(&mut reloader, Trigger::Watch).await;
                 }
             }
+        }
+    }
+}
+
+/// A task that is gone cannot say that nobody loads the policy any more.
+struct ToldOnPanic;
+
+impl Drop for ToldOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("reloading panicked, the policy in force stays until a restart");
         }
     }
 }
