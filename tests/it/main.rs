@@ -17,3 +17,4 @@ mod stopping;
 mod streams;
 mod tidy;
 mod traffic;
+mod upgrade;

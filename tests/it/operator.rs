@@ -112,7 +112,9 @@ fn the_version_is_told() {
     assert_eq!(json, json!({ "version": version }));
     let setting = Setting::of(&["near"], &PolicyText::default());
     let told = setting.balancer.ask_admin("/version").expect("an answer").json();
-    assert_eq!(told, json!({ "version": version }));
+    let pid = setting.balancer.pid();
+    assert_eq!((&told["version"], &told["pid"]), (&json!(version), &json!(pid)));
+    assert!(told["since_ms"].is_u64() && told["draining"] == json!([]), "{told}");
 }
 
 #[test]

@@ -108,6 +108,18 @@ impl Setting {
         Self { regions, balancer, door }
     }
 
+    /// The same as [`Setting::of`], with the program at another path.
+    pub(crate) fn by(exe: &str, names: &[&str], policy: &PolicyText) -> Self {
+        let regions: Vec<_> = names.iter().map(|name| FakeRegion::start(name)).collect();
+        let door = free_address();
+        let balancer = Balancer::start(exe, &policy.text(door, &regions));
+        let setting = Self { regions, balancer, door };
+        for name in names {
+            setting.until_verdict(name, "green");
+        }
+        setting
+    }
+
     /// A balancer in front of regions that `listed`, the lines of `regions:`, puts together.
     ///
     /// It is ready, so one region is green; each test waits for what else it needs.

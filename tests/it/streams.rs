@@ -39,13 +39,13 @@ impl Setting {
 }
 
 /// Sends a text and waits for its echo.
-fn echo(socket: &mut WebSocket<std::net::TcpStream>, text: &str) {
+pub(crate) fn echo(socket: &mut WebSocket<std::net::TcpStream>, text: &str) {
     socket.send(Message::text(text)).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text(text));
 }
 
 /// The numbers of the events that are left.
-fn numbers(mut read: impl FnMut() -> io::Result<Option<Event>>) -> io::Result<Vec<u64>> {
+pub(crate) fn numbers(mut read: impl FnMut() -> io::Result<Option<Event>>) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     while let Some(event) = read()? {
         numbers.push(event.json()["n"].as_u64().unwrap());

@@ -15,6 +15,11 @@ fn read_clocks() -> (u64, Instant) {
     (u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), Instant::now())
 }
 
+/// When this process first looked at the clock, which is when it started.
+pub fn start() -> Moment {
+    Moment(START.0)
+}
+
 /// This moment, for decisions.
 pub fn now() -> Moment {
     let (wall, started) = *START;

@@ -34,7 +34,7 @@ mod sources;
 
 use labels::{
     Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source,
-    Turn,
+    Turn, Upgrade,
 };
 use policy::PolicyMetrics;
 use scrape::Scrape;
@@ -66,6 +66,7 @@ struct Counts {
     file_errors: Family<OfRegion, Counter>,
     events_refused: Counter,
     route_requests: Family<OfRoute, Counter>,
+    upgrades: Family<Upgrade, Counter>,
 }
 
 impl Default for Metrics {
@@ -119,6 +120,11 @@ impl Metrics {
     /// Shows the policy in force.
     pub fn policy_in_force(&self, facts: &PolicyFacts<'_>) {
         self.policy.in_force(facts);
+    }
+
+    /// Counts an upgrade: `done` by the process that serves then, `failed` by the one that goes on.
+    pub fn upgraded(&self, result: &'static str) {
+        self.counts.upgrades.get_or_create(&Upgrade { result }).inc();
     }
 
     /// The handles for what a release and revision of a region answers.
@@ -253,6 +259,8 @@ impl Counts {
         registry.register("tidegate_events_refused", help, counts.events_refused);
         let help = "Requests by route";
         registry.register("tidegate_route_requests", help, counts.route_requests);
+        let help = "Upgrades by result; the process that serves afterwards counts";
+        registry.register("tidegate_upgrades", help, counts.upgrades);
     }
 }
 

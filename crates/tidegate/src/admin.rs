@@ -10,18 +10,21 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use serde_json::{Value as Json, json};
-use tidegate_control::Handle;
 use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
+use tidegate_control::{Handle, clock};
 use tidegate_core::board::Event;
 use tidegate_proxy::connection::Connection;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::explain::{Question, answer};
 use crate::reload::Reloads;
 use crate::state::State;
 use crate::stop::Ending;
+use crate::upgrade::{Progress, Upgrades};
 use crate::verbs::VERSION;
 
 mod policy;
+mod upgrade;
 
 /// Largest request body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -49,6 +52,7 @@ pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     ending: Ending,
     reloads: Reloads,
+    upgrades: Upgrades,
     rights: Rights,
 }
 
@@ -106,6 +110,11 @@ impl Call {
         }
     }
 
+    /// Whether it asks for an answer that comes line by line.
+    fn is_upgrade(&self) -> bool {
+        self.method == Method::POST && self.path == "/v1/upgrade"
+    }
+
     fn body_bytes_max(&self) -> usize {
         if self.path == COMPARE { FACTS_BYTES_MAX } else { BODY_BYTES_MAX }
     }
@@ -113,9 +122,14 @@ impl Call {
 
 impl Admin {
     /// An admin address with certain rights.
-    pub(crate) fn new(handle: Handle, ending: Ending, reloads: Reloads, rights: Rights) -> Self {
-        let metrics = Arc::clone(handle.metrics());
-        Self { handle, metrics, ending, reloads, rights }
+    pub(crate) fn new(
+        handle: Handle,
+        upgrades: Upgrades,
+        reloads: Reloads,
+        rights: Rights,
+    ) -> Self {
+        let (metrics, ending) = (Arc::clone(handle.metrics()), upgrades.ending().clone());
+        Self { handle, metrics, ending, reloads, upgrades, rights }
     }
 
     async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
@@ -127,7 +141,7 @@ impl Admin {
             ("GET" | "HEAD", ["metrics"]) => {
                 Answer { status: StatusCode::OK, kind: CONTENT_TYPE, body: self.metrics.encode() }
             }
-            ("GET" | "HEAD", ["version"]) => Answer::json(&json!({ "version": VERSION })),
+            ("GET" | "HEAD", ["version"]) => Answer::json(&self.version()),
             ("GET" | "HEAD", ["v1", "state"]) => {
                 let policy = self.reloads.status().json();
                 Answer::json(&json!(State::of(&self.handle.world()).with_policy(policy)))
@@ -159,6 +173,23 @@ impl Admin {
         }
     }
 
+    /// What runs here, since when, and which processes before it still drain.
+    fn version(&self) -> Json {
+        json!({
+            "version": VERSION,
+            "pid": std::process::id(),
+            "since_ms": clock::start().0,
+            "draining": self.upgrades.elders().pids(),
+        })
+    }
+
+    fn upgrade(&self, body: &[u8]) -> Result<UnboundedReceiver<Progress>, Answer> {
+        if self.rights == Rights::Read {
+            return Err(Answer::read_only());
+        }
+        upgrade::begin(&self.upgrades, body)
+    }
+
     fn explain(&self, body: &[u8]) -> Answer {
         let question = match serde_json::from_slice::<Question>(body) {
             Ok(question) => question,
@@ -179,6 +210,11 @@ impl Admin {
     async fn change(&self, region: &str, verb: &str) -> Answer {
         if self.rights == Rights::Read {
             return Answer::read_only();
+        }
+        if self.ending.is_handing_over() {
+            // The successor has been told what is drained, and would not hear of it any more.
+            let title = "an upgrade is under way; ask again when it is over";
+            return Answer::problem(StatusCode::CONFLICT, "upgrade_under_way", title);
         }
         let world = self.handle.world();
         let Some(id) = world.snapshot.policy.region(region) else {
@@ -251,14 +287,19 @@ impl HttpServerApp for Admin {
         let on = Connection::of(session.digest()).map(Connection::begin);
         session.set_keepalive(if *shutdown.borrow() { None } else { Some(FOR_EVER) });
         let call = Call::of(&session);
-        let answer = if let Some(body) = read_body(&mut session, call.body_bytes_max()).await {
-            self.answer(&call, &body).await
-        } else {
-            session.set_keepalive(None);
-            let title = "the request's body is too large or broke off";
-            Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "bad_body", title)
+        let answer = match read_body(&mut session, call.body_bytes_max()).await {
+            Some(body) if call.is_upgrade() => self.upgrade(&body),
+            Some(body) => Err(self.answer(&call, &body).await),
+            None => {
+                session.set_keepalive(None);
+                let title = "the request's body is too large or broke off";
+                Err(Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "bad_body", title))
+            }
         };
-        write(&mut session, answer).await.ok()?;
+        match answer {
+            Ok(progress) => upgrade::write(&mut session, progress).await.ok()?,
+            Err(answer) => write(&mut session, answer).await.ok()?,
+        }
         let settings = HttpPersistentSettings::for_session(&session);
         let stream = session.finish().await.ok()??;
         drop(on);

@@ -76,6 +76,22 @@ pub(crate) enum Verb {
     Undrain(OfRegion),
     /// Let a region that is held back take its traffic at once.
     Failback(OfRegion),
+    /// Let a new process take over, without a request or stream being lost.
+    ///
+    /// A running balancer starts the program that lies at its path now, with its own arguments,
+    /// and hands its listening sockets and all that it knows over. Exits with 0 when the new process
+    /// serves, and with 1 when it does not; then the old one goes on as if nothing had happened.
+    Upgrade {
+        /// The program; the path from which the balancer was started when left out.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// How long the new process may take to be ready.
+        #[arg(long, value_name = "TIME", value_parser = tidegate_policy::duration, default_value = "60s")]
+        within: Duration,
+        /// Its admin socket; a TCP admin address may only look.
+        #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
+        admin: String,
+    },
     /// Exit with 0 when a running balancer is ready; for container health checks.
     Healthcheck(Admin),
     /// Print the version.

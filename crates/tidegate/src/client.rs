@@ -1,6 +1,6 @@
 //! The few requests that the command line sends to the admin address of a running balancer.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -56,24 +56,62 @@ pub(crate) fn send(admin: &str, method: &str, path: &str, body: &str) -> Result<
         .map_err(|error| Trouble::Doing("ask the balancer", format!("{admin}: {error}")))
 }
 
+/// Sends one request, and hears its answer line by line as it comes; answers the last line, or
+/// the whole of an answer that does not consist of lines.
+///
+/// `within` is the longest time between two lines.
+pub(crate) fn listen(
+    (admin, path, body): (&str, &str, &str),
+    within: Duration,
+    mut hear: impl FnMut(&str),
+) -> Result<Reply, Trouble> {
+    let mut heard = || -> std::io::Result<Reply> {
+        let mut reader = BufReader::new(open(admin, within)?);
+        reader.get_mut().write_all(head("POST", path, body).as_bytes())?;
+        let mut lines = reader.take(ANSWER_BYTES_MAX).lines();
+        let first = lines.next().transpose()?.unwrap_or_default();
+        let status = first.split(' ').nth(1).and_then(|it| it.parse().ok());
+        let status = status.ok_or_else(|| std::io::Error::other("the answer is not HTTP"))?;
+        let mut last = String::new();
+        for line in lines.skip_while(|line| line.as_ref().is_ok_and(|it| !it.is_empty())).skip(1) {
+            last = line?;
+            hear(&last);
+        }
+        Ok(Reply { status, body: last })
+    };
+    heard().map_err(|error| Trouble::Doing("ask the balancer", format!("{admin}: {error}")))
+}
+
 fn exchange(admin: &str, method: &str, path: &str, body: &str) -> std::io::Result<Reply> {
-    let request = format!(
+    let answer = talk(open(admin, TIMEOUT)?, &head(method, path, body))?;
+    parse(&answer).ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
+}
+
+/// A request.
+fn head(method: &str, path: &str, body: &str) -> String {
+    format!(
         "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
-    );
-    let answer = if admin.contains('/') {
+    )
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+/// A connection to `HOST:PORT` or to the path of a socket.
+fn open(admin: &str, timeout: Duration) -> std::io::Result<Box<dyn ReadWrite>> {
+    if admin.contains('/') {
         let stream = UnixStream::connect(admin)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        talk(stream, &request)?
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Box::new(stream))
     } else {
         let stream = TcpStream::connect(admin)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        talk(stream, &request)?
-    };
-    parse(&answer).ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Box::new(stream))
+    }
 }
 
 fn talk(mut stream: impl Read + Write, request: &str) -> std::io::Result<String> {

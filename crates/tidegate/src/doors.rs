@@ -48,9 +48,15 @@ pub(crate) struct Inherited(Vec<(String, OwnedFd)>);
 
 impl Inherited {
     /// Sockets by the names that [`Doors::sockets`] gave them.
-    #[expect(dead_code, reason = "there is no predecessor yet")]
     pub(crate) fn new(sockets: Vec<(String, OwnedFd)>) -> Self {
         Self(sockets)
+    }
+
+    /// Closes those that nobody has taken.
+    pub(crate) fn close(self) {
+        for (address, _) in self.0 {
+            tracing::info!(address, "a listener that the policy does not name is closed");
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<OwnedFd> {
@@ -180,13 +186,23 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     ///
     /// # Errors
     /// When the process has as many files open as it may have.
-    #[expect(dead_code, reason = "there is no successor yet")]
     pub(crate) fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         let state = self.state();
         let sockets = state.doors.iter().filter_map(|it| Some((it.address(), it.socket()?)));
         sockets
             .map(|(address, socket)| Ok((address.to_string(), socket.try_clone_to_owned()?)))
             .collect()
+    }
+
+    /// Whether connections are taken.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().runtime.is_some()
+    }
+
+    /// Whether nothing takes connections any more.
+    pub(crate) fn is_shut(&self) -> bool {
+        let state = self.state();
+        state.doors.is_empty() && state.leaving.iter().all(Door::is_shut)
     }
 
     fn place(&self) -> Place<A> {

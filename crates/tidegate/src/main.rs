@@ -16,6 +16,7 @@ mod demo;
 mod doors;
 mod explain;
 mod files;
+mod notify;
 mod process_key;
 mod region;
 mod reload;
@@ -23,6 +24,7 @@ mod run;
 mod say;
 mod state;
 mod stop;
+mod upgrade;
 mod verbs;
 
 #[global_allocator]
@@ -59,6 +61,9 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Drain(of) => verbs::change(&of, "drain", output),
         Verb::Undrain(of) => verbs::change(&of, "undrain", output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
+        Verb::Upgrade { binary, within, admin } => {
+            verbs::upgrade(&admin, (binary.as_deref(), within), output)
+        }
         Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
         Verb::Version => {
             verbs::version(output);

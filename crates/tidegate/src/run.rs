@@ -1,5 +1,6 @@
 //! Assembly: from a policy file to a running server.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use crate::files;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
-use crate::stop::{Cause, Ending, Stop};
+use crate::stop::{Ending, Stop};
+use crate::upgrade::{Arrival, Called, Estate, Legacy, Predecessor, Sockets, Upgrades};
 
 /// Idle connections that are kept to all endpoints together, for each thread.
 const POOLED_CONNECTIONS_MAX: usize = 1024;
@@ -41,68 +43,143 @@ const ATTEMPTS_MAX: usize = 64;
 /// Where traffic comes in.
 pub(crate) type Traffic = Doors<HttpProxy<Proxy>>;
 
-/// Runs the balancer on a policy file, until it is told to stop.
+/// Runs the balancer on a policy file, until it is told to stop or another process takes over.
 ///
 /// In the folder `state` the last good policy is kept.
-pub(crate) fn run(policy: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
+pub(crate) fn run(path: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
     reload::heed_hangup().map_err(|error| Trouble::doing("watch for SIGHUP")(&error))?;
-    let (policy, origin) = reload::find(policy, state)?;
-    serve(policy, origin)
+    let mut predecessor = Predecessor::find()?;
+    match begin(path, state, predecessor.as_mut()) {
+        Ok(balancer) => Ok(balancer.run(predecessor)),
+        Err(trouble) => {
+            if let Some(predecessor) = &mut predecessor {
+                predecessor.refuse(&trouble);
+            }
+            Err(trouble)
+        }
+    }
 }
 
-/// Runs the balancer on a policy, until it is told to stop.
+/// Puts a balancer together that goes on where the one before it is, if there is one.
+fn begin(
+    path: &Path,
+    state: Option<&Path>,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<Balancer, Trouble> {
+    let (policy, origin) = reload::find(path, state)?;
+    let called = Called::this_process().map_err(|error| Trouble::doing("find itself")(&error))?;
+    let Some(predecessor) = predecessor else {
+        return Balancer::new((policy, origin), Some(called), Legacy::default());
+    };
+    // The process before it has a policy in force, so an older one is no help.
+    let origin = origin.require_file()?;
+    let balancer = Balancer::new((policy, origin), Some(called), predecessor.take_over()?)?;
+    predecessor.step("it has taken everything, and is about to take connections");
+    Ok(balancer)
+}
+
+/// Runs the balancer on a policy that is in no file, until it is told to stop.
 pub(crate) fn serve(policy: Policy, origin: Origin) -> Result<ExitCode, Trouble> {
-    files::raise();
-    let policy = Arc::new(policy);
-    let metrics = Arc::new(Metrics::new());
-    let process_key = process_key::make();
-    let process_key = process_key.map_err(|error| Trouble::doing("make a key")(&error))?;
-    let (controller, handle) = Controller::new(
-        Arc::clone(&policy),
-        Arc::clone(&metrics),
-        parse_endpoints,
-        Some(process_key),
-    );
-    let access = open_access_log()?;
+    Ok(Balancer::new((policy, origin), None, Legacy::default())?.run(None))
+}
+
+/// A balancer that is put together and does not run yet.
+struct Balancer {
+    server: Server,
+    policy: Arc<Policy>,
+    stop: Stop<HttpProxy<Proxy>>,
+    access: AccessLog,
+}
+
+impl Balancer {
+    fn new(
+        (policy, origin): (Policy, Origin),
+        called: Option<Called>,
+        legacy: Legacy,
+    ) -> Result<Self, Trouble> {
+        files::raise();
+        let Legacy { sockets: mut inherited, memory, elders, process_key } = legacy;
+        let key = process_key.map_or_else(process_key::make, Ok);
+        let key = key.map_err(|error| Trouble::doing("make a key")(&error))?;
+        let policy = Arc::new(policy);
+        let metrics = Arc::new(Metrics::new());
+        let (controller, handle) = Controller::remembering(
+            Arc::clone(&policy),
+            Arc::clone(&metrics),
+            parse_endpoints,
+            Some(key.clone()),
+            memory,
+        );
+        let access = open_access_log()?;
+        let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
+        let (of_proxy, connections) = door_metrics(&metrics)?;
+        let proxy = Proxy::new(handle.clone(), of_proxy, access.clone());
+        let doors = Doors::new(traffic(&server, proxy), connections);
+        doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
+        let ending = Ending::new();
+        let of_process = (handle.clone(), doors.clone(), ending.clone());
+        let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
+        let upgrades = Upgrades::new(handle.clone(), ending.clone(), elders.clone(), called);
+        let admin = add_admin(&mut server, &policy, &mut inherited, |rights| {
+            Admin::new(handle.clone(), upgrades.clone(), reloads.clone(), rights)
+        })?;
+        inherited.close();
+        upgrades.hands_over(Estate { sockets: all_sockets(&doors, &admin), key, reloads });
+        let threads = policy.threads;
+        server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
+        server.add_service(background_service("controller", controller));
+        server.add_service(background_service("reload", ReloadService::new(reloader)));
+        server.add_service(background_service("upgrades", upgrades));
+        let stop = Stop { handle, doors, admin, elders, ending };
+        Ok(Self { server, policy, stop, access })
+    }
+
+    fn run(mut self, predecessor: Option<Predecessor>) -> ExitCode {
+        let Self { policy, stop, access, .. } = self;
+        tracing::info!(
+            regions = policy.regions.len(),
+            routes = policy.routes.len(),
+            site = policy.site.as_deref().unwrap_or("-"),
+            "tidegate starts"
+        );
+        let all = (stop.doors.clone(), stop.admin.clone());
+        let is_open = move || all.0.is_open() && all.1.iter().all(Doors::is_open);
+        let (handle, elders) = (stop.handle.clone(), stop.elders.clone());
+        let arrival = Arrival::new(handle, elders, predecessor, is_open);
+        self.server.add_service(background_service("arrival", arrival));
+        let ending = stop.ending.clone();
+        self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
+        access.flush();
+        if !ending.was_succeeded()
+            && let Some(socket) = &policy.admin.socket
+        {
+            // The next process would remove it as well, so nothing is lost when it stays.
+            drop(std::fs::remove_file(socket));
+        }
+        if ending.was_unclean() { ExitCode::from(cli::UNCLEAN) } else { ExitCode::SUCCESS }
+    }
+}
+
+/// Another hold on every listening socket, whenever it is called.
+fn all_sockets(doors: &Traffic, admin: &[Doors<Admin>]) -> Sockets {
+    let (doors, admin) = (doors.clone(), admin.to_vec());
+    Box::new(move || {
+        let admin = admin.iter().map(Doors::sockets).collect::<io::Result<Vec<_>>>()?;
+        Ok(doors.sockets()?.into_iter().chain(admin.into_iter().flatten()).collect())
+    })
+}
+
+type DoorMetrics = (tidegate_proxy::metrics::Metrics, ConnectionMetrics);
+
+/// The metrics of whoever carries traffic.
+fn door_metrics(metrics: &Metrics) -> Result<DoorMetrics, Trouble> {
     let mut door_metrics = None;
     metrics.register(|registry| {
         let of_proxy = tidegate_proxy::metrics::Metrics::register(registry);
         door_metrics = Some((of_proxy, ConnectionMetrics::register(registry)));
     });
-    let (of_proxy, connections) = door_metrics
-        .ok_or_else(|| Trouble::Doing("register metrics", "the registry is in use".to_owned()))?;
-    let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
-    let proxy = Proxy::new(handle.clone(), of_proxy, access.clone());
-    let doors = Doors::new(traffic(&server, proxy), connections);
-    let mut inherited = Inherited::default();
-    doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
-    let ending = Ending::new();
-    let of_process = (handle.clone(), doors.clone(), ending.clone());
-    let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
-    add_admin(&mut server, &policy, &mut inherited, |rights| {
-        Admin::new(handle.clone(), ending.clone(), reloads.clone(), rights)
-    })?;
-    let threads = policy.threads;
-    server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
-    server.add_service(background_service("controller", controller));
-    server.add_service(background_service("reload", ReloadService::new(reloader)));
-    tracing::info!(
-        regions = policy.regions.len(),
-        routes = policy.routes.len(),
-        site = policy.site.as_deref().unwrap_or("-"),
-        "tidegate starts"
-    );
-    let stop = Stop::new(handle, doors, ending.clone());
-    server.run(RunArgs { shutdown_signal: Box::new(stop) });
-    access.flush();
-    if ending.cause() == Some(Cause::Told)
-        && let Some(socket) = &policy.admin.socket
-    {
-        // The next process would remove it as well, so nothing is lost when it stays.
-        drop(std::fs::remove_file(socket));
-    }
-    let unclean = ending.was_unclean();
-    Ok(if unclean { ExitCode::from(cli::UNCLEAN) } else { ExitCode::SUCCESS })
+    door_metrics
+        .ok_or_else(|| Trouble::Doing("register metrics", "the registry is in use".to_owned()))
 }
 
 fn parse_endpoints(text: &str) -> Result<Vec<EndpointAddress>, NotEndpoints> {
@@ -111,7 +188,7 @@ fn parse_endpoints(text: &str) -> Result<Vec<EndpointAddress>, NotEndpoints> {
 
 /// The log is there whether or not the policy wants lines: the next one may.
 fn open_access_log() -> Result<AccessLog, Trouble> {
-    AccessLog::to(std::io::stdout()).map_err(|error| Trouble::doing("start the access log")(&error))
+    AccessLog::to(io::stdout()).map_err(|error| Trouble::doing("start the access log")(&error))
 }
 
 fn configuration(policy: &Policy) -> ServerConf {
@@ -153,15 +230,17 @@ fn add_admin(
     policy: &Policy,
     inherited: &mut Inherited,
     admin: impl Fn(Rights) -> Admin,
-) -> Result<(), Trouble> {
+) -> Result<Vec<Doors<Admin>>, Trouble> {
     let http = policy.admin.http.map(|it| (Address::Tcp(it), Rights::Read, "admin"));
     let socket = policy.admin.socket.clone();
     let socket = socket.map(|it| (Address::Unix(it), Rights::Operate, "admin-socket"));
+    let mut opened = Vec::new();
     for (address, rights, name) in http.into_iter().chain(socket) {
         let doors = Doors::new(admin(rights), ConnectionMetrics::default());
         let wish = Wish { address, head: ADMIN_HEAD, keepalive: ADMIN_KEEPALIVE };
         doors.commit(doors.prepare(vec![wish], inherited)?);
+        opened.push(doors.clone());
         server.add_service(DoorService { name, threads: 1, doors });
     }
-    Ok(())
+    Ok(opened)
 }

@@ -361,18 +361,19 @@ fn found_of(json: &Json) -> Found {
             .map_or(Found::WrongType("number"), |it| Found::Value(Value::Integer(it))),
         Json::Null => Found::WrongType("null"),
         Json::Array(_) => Found::WrongType("array"),
-        Json::Object(it) => Found::WrongType(wrong_type_of(it.get("wrong_type"))),
+        Json::Object(it) => {
+            Found::WrongType(wrong_type_of(it.get("wrong_type").and_then(Json::as_str)))
+        }
     }
 }
 
 /// The kind of a value that was recorded as none; an object where nothing else is recorded.
-fn wrong_type_of(recorded: Option<&Json>) -> &'static str {
-    let word = recorded.and_then(Json::as_str);
-    WRONG_TYPES.into_iter().find(|it| word == Some(it)).unwrap_or("object")
+pub(crate) fn wrong_type_of(recorded: Option<&str>) -> &'static str {
+    WRONG_TYPES.into_iter().find(|it| recorded == Some(it)).unwrap_or("object")
 }
 
 /// The failure of a probe that a text tells.
-fn failure_of(text: &str) -> Result<ProbeFailure, Unusable> {
+pub(crate) fn failure_of(text: &str) -> Result<ProbeFailure, Unusable> {
     let status = text.strip_prefix("status ").and_then(|it| it.split(' ').next()?.parse().ok());
     let all = [
         ProbeFailure::Connect,
@@ -399,11 +400,11 @@ fn of_endpoint(verdict: Verdict) -> Verdict {
     if verdict == Verdict::Mixed { Verdict::Green } else { verdict }
 }
 
-fn verdict_of(word: &str) -> Result<Verdict, Unusable> {
+pub(crate) fn verdict_of(word: &str) -> Result<Verdict, Unusable> {
     Verdict::from_word(word).ok_or_else(|| Unusable::Verdict(word.to_owned()))
 }
 
-fn held_of(word: &str) -> Result<Held, Unusable> {
+pub(crate) fn held_of(word: &str) -> Result<Held, Unusable> {
     let all = [Held::Recovering, Held::Manual, Held::Frozen, Held::Ejected];
     let held = all.into_iter().find(|it| it.word() == word);
     held.ok_or_else(|| Unusable::Held(word.to_owned()))

@@ -9,16 +9,24 @@ use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tidegate_control::Handle;
+use tidegate_core::drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::admin::Admin;
 use crate::doors::Doors;
+use crate::notify;
+use crate::upgrade::Elders;
 
 /// How often we look whether something is still open.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often we say what we are waiting for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+/// What the service manager gives us until we say it again.
+const EXTENSION: Duration = Duration::from_secs(30);
+/// How long answers to operators may take when another process has taken over.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +34,6 @@ pub(crate) enum Cause {
     /// It was told to.
     Told,
     /// Another process has taken over.
-    #[expect(dead_code, reason = "there is no successor yet")]
     Succeeded,
 }
 
@@ -37,18 +44,45 @@ pub(crate) struct Ending(Arc<State>);
 #[derive(Debug)]
 struct State {
     cause: watch::Sender<Option<Cause>>,
+    handing_over: AtomicBool,
+    at_once: watch::Sender<bool>,
+    left: watch::Sender<bool>,
+    succeeded: AtomicBool,
     unclean: AtomicBool,
 }
 
 impl Ending {
     /// The process runs, and nobody has told it to end.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(State { cause: watch::Sender::new(None), unclean: AtomicBool::new(false) }))
+        Self(Arc::new(State {
+            cause: watch::Sender::new(None),
+            handing_over: AtomicBool::new(false),
+            at_once: watch::Sender::new(false),
+            left: watch::Sender::new(false),
+            succeeded: AtomicBool::new(false),
+            unclean: AtomicBool::new(false),
+        }))
     }
 
-    /// Begins to end the process, unless it is ending already.
-    pub(crate) fn begin(&self, cause: Cause) {
-        self.0.cause.send_if_modified(|it| it.is_none() && it.replace(cause).is_none());
+    /// Begins to end the process; answers whether that is news.
+    ///
+    /// A process that drains because another one has taken over can still be told to stop: then
+    /// the time that the policy gives begins.
+    pub(crate) fn begin(&self, cause: Cause) -> bool {
+        self.0.cause.send_if_modified(|it| {
+            let is_news = it.is_none() || (*it, cause) == (Some(Cause::Succeeded), Cause::Told);
+            if is_news {
+                *it = Some(cause);
+                self.0.succeeded.fetch_or(cause == Cause::Succeeded, Ordering::Relaxed);
+            }
+            is_news
+        })
+    }
+
+    /// Ends the process at once.
+    pub(crate) fn at_once(&self) -> bool {
+        self.begin(Cause::Told);
+        !self.0.at_once.send_replace(true)
     }
 
     /// Why the process is ending, if it is.
@@ -56,50 +90,96 @@ impl Ending {
         *self.0.cause.borrow()
     }
 
+    /// Whether another process has taken over, whatever else was said afterwards.
+    pub(crate) fn was_succeeded(&self) -> bool {
+        self.0.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Another process is being told all that is known, or that is over.
+    pub(crate) fn hands_over(&self, begins: bool) {
+        self.0.handing_over.store(begins, Ordering::Relaxed);
+    }
+
+    /// Whether another process is being told all that is known, so that nothing may change.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.0.handing_over.load(Ordering::Relaxed)
+    }
+
     /// Whether requests were still open in the end.
     pub(crate) fn was_unclean(&self) -> bool {
         self.0.unclean.load(Ordering::Relaxed)
     }
 
-    async fn began(&self) {
+    /// Waits until the process begins to end; answers why.
+    pub(crate) async fn began(&self) -> Cause {
+        let mut causes = self.0.cause.subscribe();
         // Who waits keeps the sender, so the wait cannot fail.
-        drop(self.0.cause.subscribe().wait_for(Option::is_some).await);
+        causes.wait_for(Option::is_some).await.ok().and_then(|it| *it).unwrap_or(Cause::Told)
+    }
+
+    /// Waits until every listener is left to the process that has taken over.
+    pub(crate) async fn left(&self) {
+        drop(self.0.left.subscribe().wait_for(|it| *it).await);
+    }
+
+    /// Waits until the process is told to stop.
+    async fn told(&self) {
+        drop(self.0.cause.subscribe().wait_for(|it| *it == Some(Cause::Told)).await);
+    }
+
+    /// Waits until the process is to end at once.
+    async fn told_again(&self) {
+        drop(self.0.at_once.subscribe().wait_for(|it| *it).await);
     }
 }
 
 /// Decides when the process ends.
 pub(crate) struct Stop<A> {
-    handle: Handle,
-    doors: Doors<A>,
-    ending: Ending,
+    pub(crate) handle: Handle,
+    pub(crate) doors: Doors<A>,
+    /// Where operators come in.
+    pub(crate) admin: Vec<Doors<Admin>>,
+    pub(crate) elders: Elders,
+    pub(crate) ending: Ending,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
-    /// A process that runs until it is told to stop.
-    pub(crate) fn new(handle: Handle, doors: Doors<A>, ending: Ending) -> Self {
-        Self { handle, doors, ending }
-    }
-
     fn open(&self) -> u64 {
         self.handle.world().regions.iter().map(|it| it.open.count()).sum()
     }
 
     /// Everything between the first word and the end.
-    async fn end(&self, cause: Cause) {
-        let rules = self.handle.world().snapshot.policy.stop.clone();
-        self.doors.send_off();
-        // A successor takes connections already, so nobody has to be warned.
-        if cause == Cause::Told && !rules.lame_duck.is_zero() {
-            let lame_duck = format!("{:?}", rules.lame_duck);
-            tracing::info!(lame_duck, "not ready any more, connections are still taken");
-            sleep(rules.lame_duck).await;
+    async fn end(&self) {
+        if self.ending.began().await == Cause::Succeeded {
+            self.leave().await;
+            tokio::select! {
+                // What is open has all the time that it needs: nobody waits for the end.
+                () = self.until_empty(Cause::Succeeded) => return self.until_answered().await,
+                () = self.ending.told() => self.stop(Duration::ZERO).await,
+            }
+        } else {
+            let lame_duck = self.handle.world().snapshot.policy.stop.lame_duck;
+            self.stop(lame_duck).await;
         }
-        self.doors.close();
-        let (open, connections) = (self.open(), self.doors.connections());
-        tracing::info!(open, connections, "no connections are taken any more");
-        match rules.within {
-            None => self.until_empty().await,
-            Some(within) if timeout(within, self.until_empty()).await.is_ok() => {}
+    }
+
+    /// The way of a process that was told to stop.
+    async fn stop(&self, lame_duck: Duration) {
+        tracing::info!(open = self.open(), "stopping");
+        notify::stopping("stopping");
+        self.empties(drain::Cause::Stop);
+        self.elders.stop();
+        self.doors.send_off();
+        if !lame_duck.is_zero() {
+            let lame_duck_ms = lame_duck.as_millis();
+            tracing::info!(lame_duck_ms, "not ready any more, connections are still taken");
+            notify::still_stopping(lame_duck + EXTENSION, "lame duck");
+            sleep(lame_duck).await;
+        }
+        self.close();
+        match self.handle.world().snapshot.policy.stop.within {
+            None => self.until_empty(Cause::Told).await,
+            Some(within) if timeout(within, self.until_empty(Cause::Told)).await.is_ok() => {}
             Some(_) => {
                 tracing::warn!(open = self.open(), "the time to stop is over, requests are cut");
                 self.ending.0.unclean.store(true, Ordering::Relaxed);
@@ -107,18 +187,78 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
         }
     }
 
-    async fn until_empty(&self) {
+    /// Leaves every listener to the process that has taken over.
+    async fn leave(&self) {
+        self.empties(drain::Cause::Upgrade);
+        self.close();
+        self.admin.iter().for_each(Doors::close);
+        while !(self.doors.is_shut() && self.admin.iter().all(Doors::is_shut)) {
+            sleep(LOOK_EVERY / 4).await;
+        }
+        self.ending.0.left.send_replace(true);
+    }
+
+    /// Every region counts from now on how what is open ends.
+    fn empties(&self, cause: drain::Cause) {
+        if let Err(busy) = self.handle.leave(Some(cause)) {
+            tracing::warn!(%busy, "how requests end is not counted");
+        }
+    }
+
+    fn close(&self) {
+        self.doors.close();
+        let (open, connections) = (self.open(), self.doors.connections());
+        tracing::info!(open, connections, "no connections are taken any more");
+    }
+
+    /// Waits until nothing is open here, and, when the whole service stops, nowhere else.
+    async fn until_empty(&self, cause: Cause) {
         let mut said = interval(SAY_EVERY);
-        said.tick().await;
-        while 0 < self.doors.connections() {
+        loop {
+            let connections = self.doors.connections();
+            let elders = if cause == Cause::Told { self.elders.pids().len() } else { 0 };
+            if connections == 0 && elders == 0 {
+                return;
+            }
             tokio::select! {
                 () = sleep(LOOK_EVERY) => {}
                 _ = said.tick() => {
-                    let (open, connections) = (self.open(), self.doors.connections());
-                    tracing::info!(open, connections, "waiting for what is open");
+                    let open = self.open();
+                    tracing::info!(open, connections, elders, "waiting for what is open");
+                    if cause == Cause::Told {
+                        let status = format!("{connections} connections are still open");
+                        notify::still_stopping(EXTENSION, &status);
+                    }
                 }
             }
         }
+    }
+
+    /// Waits until operators have their answers, the one who asked for a successor among them.
+    async fn until_answered(&self) {
+        let answered = async {
+            while self.admin.iter().any(|it| 0 < it.connections()) {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        drop(timeout(ANSWERED_WITHIN, answered).await);
+    }
+
+    /// Hears signals until one says that the process is to end at once.
+    async fn hear(&self, term: &mut Signal, int: &mut Signal) {
+        loop {
+            tokio::select! {
+                () = told(term, int) => {
+                    if !self.ending.begin(Cause::Told) {
+                        self.ending.at_once();
+                    }
+                }
+                () = self.ending.told_again() => break,
+            }
+        }
+        tracing::warn!(open = self.open(), "told to stop again: at once");
+        self.elders.end();
+        self.ending.0.unclean.store(true, Ordering::Relaxed);
     }
 }
 
@@ -132,17 +272,8 @@ impl<A: ServerApp + Send + Sync + 'static> ShutdownSignalWatch for Stop<A> {
             return ShutdownSignal::FastShutdown;
         };
         tokio::select! {
-            () = told(&mut term, &mut int) => self.ending.begin(Cause::Told),
-            () = self.ending.began() => {}
-        }
-        let cause = self.ending.cause().unwrap_or(Cause::Told);
-        tracing::info!(?cause, open = self.open(), "stopping");
-        tokio::select! {
-            () = self.end(cause) => {}
-            () = told(&mut term, &mut int) => {
-                tracing::warn!(open = self.open(), "told to stop again: at once");
-                self.ending.0.unclean.store(true, Ordering::Relaxed);
-            }
+            () = self.end() => {}
+            () = self.hear(&mut term, &mut int) => {}
         }
         ShutdownSignal::FastShutdown
     }

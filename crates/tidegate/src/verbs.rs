@@ -1,6 +1,8 @@
 //! The verbs that are one question to a running balancer, or none at all.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -10,6 +12,9 @@ use crate::say::{self, Trouble};
 
 /// The version of this binary.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What an answer may take beyond the time that a successor has.
+const UPGRADE_SLACK: Duration = Duration::from_secs(10);
 
 /// Prints the world of a running balancer.
 pub(crate) fn state(admin: &Admin) -> Result<ExitCode, Trouble> {
@@ -73,6 +78,39 @@ fn in_force(answer: &Json) -> String {
         text.push_str(" unless `tidegate confirm` comes before");
     }
     text
+}
+
+/// Lets a new process take over from a running balancer.
+pub(crate) fn upgrade(
+    admin: &str,
+    (binary, within): (Option<&Path>, Duration),
+    output: Output,
+) -> Result<ExitCode, Trouble> {
+    let binary = binary.map(std::path::absolute).transpose();
+    let binary = binary.map_err(|error| Trouble::doing("find the program")(&error))?;
+    let body =
+        json!({ "binary": binary, "within": format!("{}ms", within.as_millis()) }).to_string();
+    let reply = client::listen((admin, "/v1/upgrade", &body), within + UPGRADE_SLACK, |line| {
+        let line = serde_json::from_str::<Json>(line).unwrap_or_default();
+        if let (Output::Text, Some(step)) = (output, line.get("step").and_then(Json::as_str)) {
+            say::result(step);
+        }
+    })?;
+    let came = reply.json()?;
+    let is_ok = came.get("ok").and_then(Json::as_bool) == Some(true);
+    match output {
+        Output::Json => say::result(&reply.body),
+        Output::Text if is_ok => {
+            let pid = came.get("pid").and_then(Json::as_u64).unwrap_or_default();
+            say::result(&format!("process {pid} serves, the one before it drains"));
+        }
+        Output::Text => {
+            let why = came.get("error").and_then(Json::as_str).unwrap_or("the answer broke off");
+            let why = format!("{why}; the running process goes on");
+            return Err(Trouble::Doing("upgrade", why));
+        }
+    }
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// Exits with 0 when a running balancer is ready.

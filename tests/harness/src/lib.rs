@@ -27,7 +27,7 @@ pub use client::{get, websocket};
 pub use crowd::{Crowd, CrowdPlan, CrowdReport, Ended, Kind, Outcome, Protocol};
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
 pub use ports::{free_address, free_port, free_ports};
-pub use process::Balancer;
+pub use process::{Balancer, signal};
 pub use region::FakeRegion;
 pub use region::effects::Effect;
 pub use region::faults::Fault;

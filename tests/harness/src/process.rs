@@ -17,7 +17,7 @@ use crate::wait::wait_until;
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running balancer. Dropping it kills it.
+/// A running balancer. Dropping it kills it, and every process that took over from it.
 #[derive(Debug)]
 pub struct Balancer {
     directory: TempDir,
@@ -43,8 +43,19 @@ impl Balancer {
         Self::start_until(exe, policy, "/livez")
     }
 
+    /// The same as [`Balancer::start`], with further variables in its environment.
+    #[track_caller]
+    pub fn start_with(exe: &str, policy: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_in(exe, policy, env, "/readyz")
+    }
+
     #[track_caller]
     fn start_until(exe: &str, policy: &str, path: &str) -> Self {
+        Self::start_in(exe, policy, &[], path)
+    }
+
+    #[track_caller]
+    fn start_in(exe: &str, policy: &str, env: &[(&str, &str)], path: &str) -> Self {
         let admin = admin_address(policy).expect("the policy states `admin: { http: .. }`");
         let directory = TempDir::new();
         let policy = directory.write("policy.yaml", policy);
@@ -53,6 +64,7 @@ impl Balancer {
             .args(["run", "--policy"])
             .arg(&policy)
             .current_dir(directory.path())
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))
@@ -156,11 +168,7 @@ impl Balancer {
         let mut child = lock(&self.child);
         let ended = child.try_wait().expect("ask for our own child");
         assert!(ended.is_none(), "no process to signal: it ended ({ended:?})");
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &self.pid.to_string()])
-            .status()
-            .expect("a shell runs");
-        assert!(status.success(), "send {name} to {}", self.pid);
+        assert!(signal(self.pid, name), "send {name} to {}", self.pid);
     }
 
     /// How the process ended, or nothing while it runs.
@@ -176,12 +184,37 @@ impl Balancer {
         self.exit_status().expect("it has ended")
     }
 
-    /// Kills the process at once and waits for its end.
+    /// The process that answers at the admin address now: this one, or one that took over.
+    #[track_caller]
+    pub fn serving_pid(&self) -> u32 {
+        let version = self.ask_admin("/version").expect("an answer").json();
+        let pid = version.get("pid").and_then(Value::as_u64);
+        pid.and_then(|it| it.try_into().ok()).expect("the id of a process")
+    }
+
+    /// Every process that runs in the balancer's directory: itself, and those that took over.
+    pub fn processes(&self) -> Vec<u32> {
+        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        // The system names the directory as it is, and not as links lead to it.
+        let own = self.directory().canonicalize().unwrap_or_default();
+        let runs_here =
+            |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it == own);
+        let names = entries.flatten().filter_map(|it| it.file_name().into_string().ok());
+        let mut pids: Vec<u32> = names.filter_map(|it| it.parse().ok()).filter(runs_here).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// Kills the process at once, and every one that took over from it, and waits for its end.
     pub fn kill(&self) {
         let mut child = lock(&self.child);
         // It may have ended by itself.
         child.kill().ok();
         child.wait().ok();
+        // Whoever took over is nobody's child any more.
+        for pid in self.processes() {
+            signal(pid, "KILL");
+        }
     }
 }
 
@@ -194,6 +227,14 @@ impl Drop for Balancer {
             writeln!(std::io::stderr(), "--- the balancer said:\n{}", self.logs()).ok();
         }
     }
+}
+
+/// Sends a signal by name; answers whether there was somebody to get it.
+pub fn signal(pid: u32, name: &str) -> bool {
+    let pid = pid.to_string();
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid]).stderr(Stdio::null());
+    kill.status().is_ok_and(|it| it.success())
 }
 
 /// The address after the first `http:` that follows `admin:`.

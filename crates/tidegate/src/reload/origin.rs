@@ -39,6 +39,16 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// The same, if the policy is the one in the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, if an older policy stands for it.
+    pub(crate) fn require_file(mut self) -> Result<Self, Box<Report>> {
+        self.failure.take().map_or(Ok(self), Err)
+    }
+}
+
 /// Reads a policy file; if it does not load, takes the last good text of it.
 ///
 /// # Errors

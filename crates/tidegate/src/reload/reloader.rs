@@ -20,6 +20,7 @@ use super::origin::Origin;
 use super::status::{Failure, Source, Status};
 use super::{Done, ORDERS_WAITING_MAX, Options, Order, Refused, Reloads, Request, Trigger, tell};
 use crate::doors::Inherited;
+use crate::notify;
 use crate::run::{Traffic, wishes};
 use crate::stop::Ending;
 
@@ -126,7 +127,17 @@ impl Reloader {
     ) -> Result<Done, Refused> {
         let began = clock::instant();
         let outcome = match order {
-            Order::Reload(options) => self.reload(options).await,
+            Order::Reload(options) => {
+                notify::reloading();
+                let outcome = self.reload(options).await;
+                // Also after a refusal: the process serves as it did.
+                notify::reloaded(if outcome.is_ok() {
+                    "serving"
+                } else {
+                    "serving, the last policy was refused"
+                });
+                outcome
+            }
             Order::Confirm => self.confirm().await,
             Order::RollBack => self.roll_back(trigger).await,
         };
@@ -194,7 +205,7 @@ impl Reloader {
     }
 
     fn may_reload(&self, options: &Options) -> Result<(), Refused> {
-        if self.ending.cause().is_some() {
+        if self.ending.cause().is_some() || self.ending.is_handing_over() {
             return Err(Refused::Busy);
         }
         if let Some(Pending { until, .. }) = self.pending {

@@ -60,7 +60,11 @@ enum Reason {
 pub(crate) fn heed_hangup() -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     // The handler stays when the runtime goes.
-    runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
+    runtime.block_on(async {
+        // The other one asks for an upgrade, and would end the process just as well.
+        drop(signal(SignalKind::user_defined2())?);
+        signal(SignalKind::hangup()).map(drop)
+    })
 }
 
 async fn run(mut reloader: Reloader) {

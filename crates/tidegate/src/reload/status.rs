@@ -55,6 +55,11 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    /// Whether the policy is rolled back unless it is confirmed.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.confirm_until.is_some()
+    }
+
     /// How many policies were in force in this process, the present one included.
     pub(crate) fn generation(&self) -> u64 {
         self.generation

@@ -1,0 +1,191 @@
+//! Taking over: what a successor does until it serves.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tidegate_control::{Handle, clock};
+use tidegate_core::board::memory::Memory;
+use tidegate_core::policy::StickyKey;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::LINE;
+use super::elders::Elders;
+use super::line::{Broken, Line};
+use super::memory::Remembered;
+use super::message::{Knowledge, Lot, PROTOCOL, Said, Told};
+use crate::doors::Inherited;
+use crate::notify;
+use crate::say::Trouble;
+use crate::verbs::VERSION;
+
+/// How often we look whether the process is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The process that this one is to replace.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    line: Line,
+    pid: u32,
+    was_ready: bool,
+}
+
+/// What a process begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Legacy {
+    /// Sockets that listen already.
+    pub(crate) sockets: Inherited,
+    /// What is known.
+    pub(crate) memory: Memory,
+    /// The processes that still drain.
+    pub(crate) elders: Elders,
+    /// What signs sessions where the policy has no key.
+    pub(crate) process_key: Option<StickyKey>,
+}
+
+impl Predecessor {
+    /// The predecessor of this process, if it has one.
+    ///
+    /// # Errors
+    /// When there should be a line to one, and standard input is none.
+    pub(crate) fn find() -> Result<Option<Self>, Trouble> {
+        if std::env::var_os(LINE).is_none() {
+            return Ok(None);
+        }
+        let trouble = |error: std::io::Error| {
+            let why = format!("{LINE} is set, and standard input is no line: {error}");
+            Trouble::Doing("find the process before this one", why)
+        };
+        let line = std::io::stdin().as_fd().try_clone_to_owned().map_err(trouble)?;
+        let line = UnixStream::from(line);
+        line.peer_addr().map_err(trouble)?;
+        Ok(Some(Self { line: Line::new(line), pid: 0, was_ready: false }))
+    }
+
+    /// Says that this process cannot serve, and why.
+    pub(crate) fn refuse(&mut self, trouble: &Trouble) {
+        // It notices our end all the same.
+        drop(self.line.send(&Said::Failed(trouble.to_string())));
+    }
+
+    /// Takes everything over; the predecessor goes on serving.
+    ///
+    /// # Errors
+    /// When the predecessor goes away, or says something else.
+    pub(crate) fn take_over(&mut self) -> Result<Legacy, Trouble> {
+        self.receive().map_err(|error| Trouble::doing("take over")(&error))
+    }
+
+    fn receive(&mut self) -> Result<Legacy, Broken> {
+        self.line.send(&Said::Hello { protocol: PROTOCOL, version: VERSION.to_owned() })?;
+        let mut listening: Vec<(String, OwnedFd)> = Vec::new();
+        let elders = Elders::default();
+        let knowledge = loop {
+            match self.line.receive()? {
+                Told::Sockets(lots) => {
+                    let sockets = self.line.take_sockets(lots.len())?;
+                    for (lot, socket) in lots.into_iter().zip(sockets) {
+                        match lot {
+                            Lot::Listens(name) => listening.push((name, socket)),
+                            Lot::Drains(pid) => elders.add(pid, socket.into()),
+                        }
+                    }
+                }
+                Told::Knowledge(knowledge) => break knowledge,
+                Told::Serve => return Err(Broken::Sockets),
+            }
+        };
+        let Knowledge { ready, pid, process_key, board } = knowledge;
+        (self.was_ready, self.pid) = (ready, pid);
+        let (sockets, memory) = (Inherited::new(listening), memory(board));
+        Ok(Legacy { sockets, memory, elders, process_key: process_key.map(Into::into) })
+    }
+
+    /// Says that a step is done.
+    pub(crate) fn step(&mut self, step: &str) {
+        // A predecessor that is gone is noticed where it matters.
+        drop(self.line.send(&Said::Step(step.to_owned())));
+    }
+
+    /// Says that this process is ready, and waits until it serves alone.
+    ///
+    /// Who dies after it has handed everything over leaves a successor that serves all the same.
+    fn succeed(mut self, elders: &Elders) {
+        // Before it is ready, so that it never serves without knowing whom it has to wait for.
+        match self.line.stream() {
+            Ok(stream) => elders.add(self.pid, stream),
+            Err(error) => tracing::warn!(%error, "the process before this one is not watched"),
+        }
+        let told = self.line.send(&Said::Ready).and_then(|()| self.line.receive::<Told>());
+        match told {
+            Ok(Told::Serve) => {}
+            told => {
+                let why = told.err().map(|error| error.to_string());
+                tracing::warn!(why, "the process before this one is gone before its time");
+            }
+        }
+    }
+}
+
+/// What the predecessor knew. A memory that cannot be read costs the time of the first probes.
+fn memory(board: serde_json::Value) -> Memory {
+    let remembered = serde_json::from_value::<Remembered>(board).map_err(|it| it.to_string());
+    let memory = remembered.and_then(|it| it.memory(clock::now()).map_err(|it| it.to_string()));
+    memory.unwrap_or_else(|error| {
+        tracing::warn!(error, "what the process before this one knew cannot be read");
+        Memory::default()
+    })
+}
+
+/// Waits until the process can serve, and tells everybody whom that concerns.
+pub(crate) struct Arrival {
+    handle: Handle,
+    elders: Elders,
+    predecessor: Mutex<Option<Predecessor>>,
+    is_open: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Arrival {
+    /// For a process whose listeners are open when `is_open` says so.
+    pub(crate) fn new(
+        handle: Handle,
+        elders: Elders,
+        predecessor: Option<Predecessor>,
+        is_open: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { handle, elders, predecessor: Mutex::new(predecessor), is_open: Box::new(is_open) }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Arrival {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Who replaces a process that was not ready has nothing to wait for.
+        let is_heir_of_unready = predecessor.as_ref().is_some_and(|it| !it.was_ready);
+        while !((self.is_open)() && (is_heir_of_unready || self.handle.is_ready())) {
+            sleep(LOOK_EVERY).await;
+        }
+        if let Some(predecessor) = predecessor {
+            let elders = self.elders.clone();
+            let pid = predecessor.pid;
+            // The wait is for another process, and must not hold up this runtime.
+            drop(spawn_blocking(move || predecessor.succeed(&elders)).await);
+            self.handle.metrics().upgraded("succeeded");
+            tracing::info!(before = pid, "this process serves now");
+        }
+        notify::ready("serving");
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival").finish_non_exhaustive()
+    }
+}
