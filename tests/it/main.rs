@@ -4,6 +4,7 @@ mod connections;
 mod contract;
 mod crowds;
 mod documents;
+mod drain;
 mod explain;
 mod failover;
 mod operator;

@@ -1,14 +1,13 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 29] = [
+const FEATURES: [(&str, &str); 28] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
     ("client_geo", "use `strategy: nearest` or `strategy: measured`"),
     ("client_ca", "remove it"),
     ("dns", "list the addresses, or keep them in a file: `{ file: eu.endpoints }`"),
-    ("drain", "remove it"),
     ("fence", "remove it"),
     ("gate", "remove it"),
     ("gated", "use `manual: true` or `after: 10m`"),

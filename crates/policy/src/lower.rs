@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::id::Name;
-use tidegate_core::policy::{DrainRules, HashKey, Policy};
+use tidegate_core::policy::{HashKey, Policy};
 
 use crate::flaws::{Flaw, Flaws};
 use crate::names;
@@ -52,7 +52,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         trusted_peers: lowering.trusted_peers(file.trusted_peers.as_deref()),
         retries: lowering.retries(&file.retries),
         sticky: lowering.sticky(&file.sticky),
-        drain: DrainRules::default(),
+        drain: lowering.drain(&file.drain),
         stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),
         regions,

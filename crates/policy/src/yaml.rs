@@ -16,7 +16,7 @@ pub(crate) use forms::{
     AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText, WatchText,
 };
 pub(crate) use rules::{
-    Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
+    Drain, Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
 };
 pub(crate) use sticky::{OnDrain, Stickiness, Sticky, StickyKey};
 
@@ -89,6 +89,9 @@ pub(crate) struct File {
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
+    /// How a region or an endpoint is emptied.
+    #[serde(default)]
+    pub(crate) drain: Drain,
     /// How the process ends when it is told to.
     #[serde(default)]
     pub(crate) stop: Stop,

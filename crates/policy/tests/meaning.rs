@@ -62,6 +62,7 @@ fn defaults_are_filled_in() {
     assert_eq!((policy.measuring.band_percent, policy.retries.attempts_max), (20, 3));
     assert_eq!(policy.sticky, StickyRules::default());
     assert_eq!(policy.routes[0].sticky, Stickiness::Off);
+    assert_eq!((policy.drain.overdue_after, policy.drain.hard_deadline), (seconds(90), None));
     let route = &policy.routes[0];
     assert_eq!((route.intent, route.stream, route.residency), (None, false, RegionSet::ALL));
     assert_eq!(route.matcher.path, PathMatch::Prefix("/".into()));
@@ -91,6 +92,7 @@ fn sections_of_a_policy_mean_what_they_say() {
     let measuring = &policy.measuring;
     assert_eq!((measuring.band_percent, measuring.hold), (21, seconds(31)));
     assert_eq!(measuring.stale_after, seconds(61));
+    assert_eq!(policy.drain.overdue_after, seconds(91));
     let retries = &policy.retries;
     assert_eq!((retries.attempts_max, retries.budget_percent), (4, 21));
     assert_eq!((retries.budget_min_per_second, retries.deadline), (11, seconds(11)));

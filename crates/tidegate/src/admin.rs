@@ -23,6 +23,7 @@ use crate::stop::Ending;
 use crate::upgrade::{Progress, Upgrades};
 use crate::verbs::VERSION;
 
+pub(crate) mod open;
 mod policy;
 mod upgrade;
 
@@ -96,6 +97,7 @@ impl Answer {
 struct Call {
     method: Method,
     path: String,
+    query: String,
     if_match: Option<String>,
 }
 
@@ -106,6 +108,7 @@ impl Call {
         Self {
             method: request.method.clone(),
             path: request.uri.path().to_owned(),
+            query: request.uri.query().unwrap_or_default().to_owned(),
             if_match: if_match.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()),
         }
     }
@@ -133,7 +136,7 @@ impl Admin {
     }
 
     async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
-        let Call { method, path, if_match } = call;
+        let Call { method, path, query, if_match } = call;
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         match (method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
@@ -143,8 +146,17 @@ impl Admin {
             }
             ("GET" | "HEAD", ["version"]) => Answer::json(&self.version()),
             ("GET" | "HEAD", ["v1", "state"]) => {
-                let policy = self.reloads.status().json();
-                Answer::json(&json!(State::of(&self.handle.world()).with_policy(policy)))
+                let state = State::of(&self.handle.world(), &self.handle.ledger().drains());
+                Answer::json(&json!(state.with_policy(self.reloads.status().json())))
+            }
+            ("GET" | "HEAD", ["v1", "drains"]) => {
+                Answer::json(&open::drains(self.handle.ledger(), clock::now()))
+            }
+            ("GET" | "HEAD", ["v1", "streams"]) => {
+                match open::streams(self.handle.ledger(), query, clock::now()) {
+                    Ok(streams) => Answer::json(&streams),
+                    Err(title) => Answer::problem(StatusCode::BAD_REQUEST, "bad_query", &title),
+                }
             }
             ("GET" | "HEAD", ["v1", "policy"]) => Answer::json(&self.reloads.status().json()),
             ("POST", ["v1", "policy", "diff"]) => self.compare(body),
@@ -153,11 +165,15 @@ impl Admin {
                 ["v1", verb @ "reload"] | ["v1", "policy", verb @ ("confirm" | "rollback")],
             ) => self.order(verb, if_match.as_deref(), body).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
-            ("POST", ["v1", "regions", region, verb]) => self.change(region, verb).await,
+            ("POST", ["v1", "regions", region, verb]) => self.change((region, None), verb).await,
+            ("POST", ["v1", "regions", region, "endpoints", endpoint, verb]) => {
+                self.change((region, Some(endpoint)), verb).await
+            }
             _ => Answer::problem(
                 StatusCode::NOT_FOUND,
                 "no_such_page",
-                "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy",
+                "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy, \
+                 /v1/drains, /v1/streams",
             ),
         }
     }
@@ -207,7 +223,7 @@ impl Admin {
         }
     }
 
-    async fn change(&self, region: &str, verb: &str) -> Answer {
+    async fn change(&self, (region, endpoint): (&str, Option<&str>), verb: &str) -> Answer {
         if self.rights == Rights::Read {
             return Answer::read_only();
         }
@@ -221,22 +237,32 @@ impl Admin {
             let title = format!("the policy has no region `{region}`");
             return Answer::problem(StatusCode::NOT_FOUND, "no_such_region", &title);
         };
-        let name = Arc::clone(match world.snapshot.region(id) {
-            Some(region) => &region.name,
-            None => return Answer::text(StatusCode::NOT_FOUND, "gone"),
-        });
-        let event = match verb {
-            "drain" => Event::Drained { region: name, endpoint: None, out: true },
-            "undrain" => Event::Drained { region: name, endpoint: None, out: false },
-            "failback" => Event::Released(name),
+        let Some(of_region) = world.snapshot.region(id) else {
+            return Answer::text(StatusCode::NOT_FOUND, "gone");
+        };
+        let name = Arc::clone(&of_region.name);
+        let address = endpoint.and_then(|it| it.parse().ok());
+        let is_listed = of_region.endpoints.iter().any(|it| Some(it.address) == address);
+        if let Some(endpoint) = endpoint.filter(|_| !is_listed) {
+            let title = format!("region `{region}` has no endpoint `{endpoint}`");
+            return Answer::problem(StatusCode::NOT_FOUND, "no_such_endpoint", &title);
+        }
+        let event = match (verb, address) {
+            ("drain", endpoint) => Event::Drained { region: name, endpoint, out: true },
+            ("undrain", endpoint) => Event::Drained { region: name, endpoint, out: false },
+            ("failback", None) => Event::Released(name),
             _ => {
-                let title = "a region can drain, undrain or failback";
+                let title = "a region can drain, undrain or failback, an endpoint drain or undrain";
                 return Answer::problem(StatusCode::NOT_FOUND, "no_such_verb", title);
             }
         };
-        tracing::info!(region, verb, "operator acts");
+        tracing::info!(region, endpoint, verb, "operator acts");
+        let mut done = json!({ "ok": true, "region": region, "verb": verb });
+        if let (Some(endpoint), Json::Object(done)) = (endpoint, &mut done) {
+            done.insert("endpoint".to_owned(), json!(endpoint));
+        }
         match self.handle.ask(event).await {
-            Ok(_) => Answer::json(&json!({ "ok": true, "region": region, "verb": verb })),
+            Ok(_) => Answer::json(&done),
             Err(_) => Answer::problem(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",

@@ -70,10 +70,14 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "PORT")]
         ports: Option<u16>,
     },
-    /// Take a region out: no new requests, running ones go on.
-    Drain(OfRegion),
-    /// Put a drained region back.
-    Undrain(OfRegion),
+    /// Take a region or one of its endpoints out: no new requests, running ones go on.
+    Drain(Drain),
+    /// Put a drained region or endpoint back.
+    Undrain(Place),
+    /// Print what is being drained, why, and how what was open there has ended.
+    Drains(Admin),
+    /// Print what is open: streams, uploads, and requests that are being answered.
+    Streams(Listed),
     /// Let a region that is held back take its traffic at once.
     Failback(OfRegion),
     /// Let a new process take over, without a request or stream being lost.
@@ -160,6 +164,57 @@ pub(crate) struct OfRegion {
     /// Its admin socket; a TCP admin address may only look.
     #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
     pub(crate) admin: String,
+}
+
+/// A region of a running balancer, or one of its endpoints.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Place {
+    /// The region.
+    pub(crate) region: String,
+    /// One of its endpoints, as `ADDRESS:PORT`; all of the region without it.
+    pub(crate) endpoint: Option<std::net::SocketAddr>,
+    /// Its admin socket; a TCP admin address may only look.
+    #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
+    pub(crate) admin: String,
+}
+
+/// What to take out.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Wait until nothing is open there, at most so long as in `--wait=10m`. The exit code is 3 when
+    /// that takes longer, or when something did not end well.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+        default_missing_value = "none", value_parser = patience)]
+    pub(crate) wait: Option<Patience>,
+}
+
+/// How long somebody waits; for ever without a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience(pub(crate) Option<Duration>);
+
+fn patience(text: &str) -> Result<Patience, String> {
+    if text == "none" {
+        return Ok(Patience(None));
+    }
+    tidegate_policy::duration(text).map(|it| Patience(Some(it)))
+}
+
+/// Which of everything that is open.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Listed {
+    /// Only what this region serves.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Only this kind: plain, upload, stream, websocket or grpc.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+    /// At most so many, the oldest first.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
 }
 
 /// A request to explain.

@@ -14,6 +14,7 @@ mod cli;
 mod client;
 mod demo;
 mod doors;
+mod drain;
 mod explain;
 mod files;
 mod notify;
@@ -58,8 +59,10 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Reload(reload) => verbs::reload(&reload, output),
         Verb::Confirm(operator) => verbs::settle(&operator, "confirm", output),
         Verb::Rollback(operator) => verbs::settle(&operator, "rollback", output),
-        Verb::Drain(of) => verbs::change(&of, "drain", output),
-        Verb::Undrain(of) => verbs::change(&of, "undrain", output),
+        Verb::Drain(asked) => drain::drain(&asked, output),
+        Verb::Undrain(place) => drain::change(&place, "undrain", output),
+        Verb::Drains(admin) => drain::drains(&admin, output),
+        Verb::Streams(asked) => drain::streams(&asked, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
         Verb::Upgrade { binary, within, admin } => {
             verbs::upgrade(&admin, (binary.as_deref(), within), output)

@@ -67,6 +67,12 @@ pub(crate) fn result(text: &str) {
     drop(writeln!(out, "{text}"));
 }
 
+/// Prints how far something that takes long has come, beside the results.
+pub(crate) fn progress(text: &str) {
+    let mut err = std::io::stderr().lock();
+    drop(writeln!(err, "{text}"));
+}
+
 /// Prints why a verb could not be carried out.
 pub(crate) fn trouble(trouble: &Trouble, output: Output) {
     let mut err = std::io::stderr().lock();

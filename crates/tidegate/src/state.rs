@@ -7,11 +7,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::admin::open::drain;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
-use tidegate_control::World;
+use tidegate_control::{World, clock};
 use tidegate_core::Moment;
 use tidegate_core::contract::{Accepts, Contract, Found, Report, Value, Weight};
+use tidegate_core::drain::{Cause, Flip};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::{EndpointId, Generation, KeySet, RegionId, RegionSet};
 use tidegate_core::policy::{EndpointSource, Policy, RegionPolicy};
@@ -32,6 +34,9 @@ pub(crate) struct State {
     policy: Json,
     /// The regions.
     regions: Vec<RegionState>,
+    /// What has left the policy and has something open still; told, and not read back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<Json>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -50,6 +55,9 @@ struct RegionState {
     #[serde(skip_serializing_if = "Option::is_none")]
     measured_us: Option<u64>,
     disputed: Vec<String>,
+    /// How it is being drained; told, and not read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<Json>,
     /// Its endpoints; as the policy lists them when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<EndpointState>>,
@@ -67,6 +75,12 @@ struct EndpointState {
     ejected: bool,
     #[serde(default)]
     drained: bool,
+    /// What it has open; told, and not read back.
+    #[serde(default)]
+    open: u64,
+    /// How it is being drained; told, and not read back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    drain: Option<Json>,
     /// Hundredths of its weight.
     #[serde(default = "full_share")]
     share: u32,
@@ -139,7 +153,7 @@ pub(crate) enum Unusable {
 
 impl State {
     /// The world of a running balancer.
-    pub(crate) fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World, drains: &[Flip]) -> Self {
         let snapshot = &world.snapshot;
         let full = world.full();
         let region = |(id, region): (RegionId, &Region)| RegionState {
@@ -152,13 +166,15 @@ impl State {
             open: world.region(id).map_or(0, |it| it.open.count()),
             measured_us: region.measured_us,
             disputed: key_names(region.disputed, &snapshot.policy.contract),
-            endpoints: Some(endpoints(region, &snapshot.policy.contract)),
+            drain: drain_of(drains, region, None),
+            endpoints: Some(endpoints((id, region), world, drains)),
         };
-        let policy = Json::Null;
+        let removed = drains.iter().filter(|it| it.drain.cause == Cause::Removed);
         Self {
+            policy: Json::Null,
             generation: snapshot.generation.0,
-            policy,
             regions: snapshot.iter().map(region).collect(),
+            removed: removed.map(|it| drain(it, clock::now())).collect(),
         }
     }
 
@@ -242,6 +258,8 @@ impl EndpointState {
             since_ms: endpoint.since.0,
             ejected: endpoint.ejected,
             drained: endpoint.drained,
+            open: 0,
+            drain: None,
             share: endpoint.share,
             report: report.map(|report| reported(report, contract)).into(),
             release_id: report.and_then(|it| it.release_id.as_deref()).map(str::to_owned),
@@ -258,6 +276,8 @@ impl EndpointState {
             since_ms: 0,
             ejected: false,
             drained: false,
+            open: 0,
+            drain: None,
             share: full_share(),
             report: Reported::AsWanted,
             release_id: None,
@@ -317,8 +337,27 @@ impl EndpointState {
     }
 }
 
-fn endpoints(region: &Region, contract: &Contract) -> Vec<EndpointState> {
-    region.endpoints.iter().map(|it| EndpointState::of(it, contract)).collect()
+fn endpoints(
+    (id, region): (RegionId, &Region),
+    world: &World,
+    drains: &[Flip],
+) -> Vec<EndpointState> {
+    let contract = &world.snapshot.policy.contract;
+    let open = world.region(id).into_iter().flat_map(|it| &it.endpoints);
+    let open = open.map(|it| it.traffic.reading().open);
+    let endpoint = |(endpoint, open): (&Endpoint, u64)| EndpointState {
+        open,
+        drain: drain_of(drains, region, Some(endpoint.address)),
+        ..EndpointState::of(endpoint, contract)
+    };
+    region.endpoints.iter().zip(open).map(endpoint).collect()
+}
+
+/// The drain of a region or of one of its endpoints, if there is one.
+fn drain_of(drains: &[Flip], region: &Region, endpoint: Option<SocketAddr>) -> Option<Json> {
+    let mut drains = drains.iter().filter(|it| it.drain.cause != Cause::Removed);
+    let flip = drains.find(|it| it.region == region.name && it.endpoint == endpoint)?;
+    Some(drain(flip, clock::now()))
 }
 
 /// The endpoints of a region of which only the region is stated.

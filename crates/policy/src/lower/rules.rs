@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tidegate_core::id::Name;
 use tidegate_core::policy::{
-    EjectionRules, Failback, FailbackRules, MeasuringRules, Releases, RetryRules, StopRules,
-    Timeouts,
+    DrainRules, EjectionRules, Failback, FailbackRules, MeasuringRules, Releases, RetryRules,
+    StopRules, Timeouts,
 };
 
 use super::Lowering;
@@ -141,6 +141,15 @@ impl Lowering<'_> {
                 0..=1_000_000,
             ),
             deadline: self.time(&place.key("deadline"), &retries.deadline.0),
+        }
+    }
+
+    pub(super) fn drain(&self, drain: &yaml::Drain) -> DrainRules {
+        let root = Place::Root;
+        let place = root.key("drain");
+        DrainRules {
+            overdue_after: self.time(&place.key("overdue_after"), &drain.overdue_after.0),
+            hard_deadline: None,
         }
     }
 

@@ -179,6 +179,20 @@ pub(crate) struct Timeouts {
     pub(crate) total: Option<DeadlineText>,
 }
 
+/// How a region or an endpoint is emptied. What is open there is never closed.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Drain {
+    /// Time after which a drain that has not ended is told to be overdue.
+    pub(crate) overdue_after: DurationText,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { overdue_after: "90s".into() }
+    }
+}
+
 /// How the process ends when it is told to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
