@@ -11,10 +11,12 @@ use tidegate_harness::{
     free_address, wait_until,
 };
 
-use crate::setting::{PolicyText, SOON, Setting, TIDEGATE};
+use crate::setting::{PolicyText, SOON, Setting, TIDEGATE, tidegate};
 
 /// Streams of one crowd.
 const STREAMS: usize = 72;
+/// Reloads in a row.
+const RELOADS: usize = 50;
 /// Longer than a plain exchange may last here, and than most streams rest.
 const WHILE: Duration = Duration::from_millis(1500);
 
@@ -128,6 +130,54 @@ fn a_region_that_does_not_match_any_more_keeps_its_streams() {
     setting.until_served_by("far");
     knocks.stop().assert_smooth();
     setting.finish(crowd).assert_whole(STREAMS);
+}
+
+/// The policy of the nth reload. In none of them would the streams that are open come to be, or
+/// last: their routes are gone, or leave no time, or their region is elsewhere or gone.
+fn nth_policy(nth: usize, text: &str) -> String {
+    let renamed = text.replace("name: plain", &format!("name: plain{nth}"));
+    let changed = match nth % 5 {
+        0 => renamed.replace("first_byte: 60s, idle: 60s", "first_byte: 200ms, idle: 200ms"),
+        1 => renamed.replace("path: /flow }, stream: true", "path: /other }"),
+        2 => {
+            let stays = |it: &&str| !it.starts_with("  near:");
+            renamed.lines().filter(stays).collect::<Vec<_>>().join("\n")
+        }
+        3 => renamed
+            .replace("keepalive: 1s", "keepalive: 300ms")
+            .replace("distance: 0", "distance: 99"),
+        _ => renamed.replace("  near: {", "  near: { protocol: h2c,"),
+    };
+    assert_ne!(changed, renamed, "{text}");
+    changed
+}
+
+#[test]
+fn fifty_reloads_in_a_row_cut_no_stream() {
+    let setting = crowded("");
+    let text = fs::read_to_string(setting.balancer.policy_path()).expect("it is there");
+    let first = setting.crowd();
+    let knocks = setting.knock();
+    let mut others = Vec::new();
+    for nth in 0..RELOADS {
+        let policy = nth_policy(nth, &text);
+        fs::write(setting.balancer.policy_path(), policy).expect("it can be written");
+        let said = tidegate(&["reload", "--admin", &setting.socket()]);
+        assert_eq!(said.code, Some(0), "reload {nth}: {said:?}");
+        if nth.is_multiple_of(10) {
+            // Under the original one, streams that come to be between two reloads last, too.
+            fs::write(setting.balancer.policy_path(), &text).expect("it can be written");
+            assert_eq!(tidegate(&["reload", "--admin", &setting.socket()]).code, Some(0));
+            let few = Crowd::open(setting.door, &setting.regions, CrowdPlan::of(8));
+            few.until_open(&setting.regions, SOON);
+            others.push(few);
+        }
+    }
+    knocks.stop().assert_smooth();
+    setting.finish(first).assert_whole(STREAMS);
+    for few in others {
+        setting.finish(few).assert_whole(8);
+    }
 }
 
 #[test]
