@@ -23,11 +23,20 @@ pub(crate) fn cpu(root: u32, ticks_per_second: u32) -> io::Result<Duration> {
 
 /// The highest resident memory of the tree in KiB: the sum of each process's own peak.
 pub(crate) fn peak_kib(root: u32) -> io::Result<u64> {
+    sum_kib(root, "VmHWM:")
+}
+
+/// The resident memory of the tree now, in KiB.
+pub(crate) fn resident_kib(root: u32) -> io::Result<u64> {
+    sum_kib(root, "VmRSS:")
+}
+
+fn sum_kib(root: u32, field: &str) -> io::Result<u64> {
     let mut sum = 0;
     for process in tree(root)? {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        sum += peak.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        sum += value.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
     }
     Ok(sum)
 }

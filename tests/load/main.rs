@@ -1,13 +1,16 @@
 //! `cargo bench --bench load`: what a request costs in tidegate, beside a bare Pingora proxy, nginx
-//! and `HAProxy` that do the same work on the same cores in the same minutes.
+//! and `HAProxy` that do the same work on the same cores in the same minutes; and with `--streams N`, what so many streams
+//! notice of all that happens to a balancer, and what they cost while they are idle.
 
 mod accounting;
 mod bare;
+mod idle;
 mod machine;
 mod measure;
 mod options;
 mod report;
 mod rig;
+mod streams;
 mod targets;
 
 use std::io;
@@ -16,10 +19,15 @@ use std::process::ExitCode;
 
 use crate::machine::Cores;
 use crate::measure::{Generator, Turn};
-use crate::options::{Options, Task, USAGE};
+use crate::options::{Options, StreamOptions, Task, USAGE};
 use crate::report::{Row, say};
 use crate::rig::{Scratch, Server};
 use crate::targets::Starter;
+
+/// Connections for which servers have room when requests are measured, both sides together.
+const CONNECTIONS_MAX: usize = 8192;
+/// Connections besides those of streams: probes, and whoever looks whether a server answers.
+const BESIDES: usize = 400;
 
 fn main() -> ExitCode {
     let done = options::read().and_then(|task| match task {
@@ -28,7 +36,11 @@ fn main() -> ExitCode {
             Ok(())
         }
         Task::Bare(arguments) => bare::serve(&arguments),
-        Task::Measure(options) => measure_all(options),
+        Task::Requests(options) => measure_requests(options),
+        Task::Streams(options) => measure_streams(options),
+        Task::Smoke(requests, streams) => {
+            measure_requests(requests).and_then(|()| measure_streams(streams))
+        }
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +56,7 @@ fn complain(error: &io::Error) {
     eprintln!("the load bench failed: {error}");
 }
 
-fn measure_all(options: Options) -> io::Result<()> {
+fn measure_requests(options: Options) -> io::Result<()> {
     let cores = Cores::take(options.apart)?;
     let nginx = required("nginx", "the origin")?;
     let wrk = required("wrk", "the load generator")?;
@@ -54,7 +66,7 @@ fn measure_all(options: Options) -> io::Result<()> {
     // Declared first, so that it is dropped last: the servers write into it.
     let scratch = Scratch::make()?;
     preface(options, cores);
-    let starter = Starter { scratch: &scratch, cores };
+    let starter = Starter { scratch: &scratch, cores, connections_max: CONNECTIONS_MAX };
     let origin = starter.origin(&nginx)?;
     let (proxies, missing) = starter.proxies(origin.address())?;
     for program in missing {
@@ -67,6 +79,33 @@ fn measure_all(options: Options) -> io::Result<()> {
     report::absolute(&rows);
     compare(&rows);
     Ok(())
+}
+
+fn measure_streams(options: StreamOptions) -> io::Result<()> {
+    let cores = Cores::take(false)?;
+    for program in ["setpriv", "taskset", "kill"] {
+        required(program, "part of the rig")?;
+    }
+    say(&format!("machine: {}", machine::processor()));
+    say(&format!(
+        "streams: {} at once, silent for {} s",
+        options.streams,
+        options.silence.as_secs()
+    ));
+    for program in ["nginx", "haproxy"].iter().filter_map(|name| machine::find(name)) {
+        say(&format!("tool:    {}", machine::version(&program)));
+    }
+    say_if_debug();
+    let scratch = Scratch::make()?;
+    let connections_max = options.streams * 2 + BESIDES;
+    idle::measure(&Starter { scratch: &scratch, cores, connections_max }, &scratch, options)?;
+    streams::measure(options)
+}
+
+fn say_if_debug() {
+    if cfg!(debug_assertions) {
+        say("note:    this is a debug build, so its figures mean nothing");
+    }
 }
 
 fn required(program: &str, role: &str) -> io::Result<PathBuf> {
@@ -84,9 +123,7 @@ fn preface(options: Options, cores: Cores) {
     for program in ["nginx", "haproxy", "wrk"].iter().filter_map(|name| machine::find(name)) {
         say(&format!("tool:    {}", machine::version(&program)));
     }
-    if cfg!(debug_assertions) {
-        say("note:    this is a debug build, so its figures mean nothing");
-    }
+    say_if_debug();
 }
 
 /// Gives every server its turn in every round. Each round begins with another server, so that

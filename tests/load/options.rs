@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io;
+use std::time::Duration;
 
 /// How long and how hard to measure.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +17,24 @@ pub(crate) struct Options {
     pub(crate) apart: bool,
 }
 
+/// How many streams, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamOptions {
+    /// How many are open at once.
+    pub(crate) streams: usize,
+    /// How long those that say nothing say nothing.
+    pub(crate) silence: Duration,
+}
+
 /// What this process is to do.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Measure everything and print the tables.
-    Measure(Options),
+    /// Measure what requests cost.
+    Requests(Options),
+    /// See what streams notice, and what they cost.
+    Streams(StreamOptions),
+    /// Try all of it, as shortly as possible.
+    Smoke(Options, StreamOptions),
     /// Be the bare Pingora proxy of another run, with these arguments.
     Bare(Vec<String>),
     /// Say what can be asked.
@@ -30,15 +44,26 @@ pub(crate) enum Task {
 /// The text for `--help` and for a wrong argument.
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] [--apart] [--smoke]
+       cargo bench --bench load -- --streams N [--silence S]
 
   --rounds N        turns per proxy, in alternation (5)
   --seconds S       length of one turn (4)
   --connections N   connections kept open by the load generator (32)
   --apart           origin and wrk on a core of their own: for throughput and latency, not for CPU
-  --smoke           one turn of one second each: shows that the rig works, measures nothing";
+  --streams N       no requests, but so many streams open at once: what they notice of flips, drains,
+                    reloads, upgrades and stops, and what they cost while they are idle
+  --silence S       how long streams are silent, and about how long each event takes (65)
+  --smoke           one turn of one second each, and a few streams: shows that the rig works,
+                    measures nothing";
+
+/// Longer than the minute after which a proxy that knows no better lets a silent connection go.
+const SILENCE: Duration = Duration::from_secs(65);
+/// Enough streams to see that the rig works: some of each kind.
+const FEW: StreamOptions = StreamOptions { streams: 24, silence: Duration::from_secs(1) };
 
 /// Reads the command line. Cargo itself adds `--bench`, which says nothing.
 pub(crate) fn read() -> io::Result<Task> {
+    let (mut streams, mut silence, mut smoke) = (None, SILENCE, false);
     let mut options = Options { rounds: 5, seconds: 4, connections: 32, apart: false };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
@@ -47,14 +72,22 @@ pub(crate) fn read() -> io::Result<Task> {
             "--bare" => return Ok(Task::Bare(words.collect())),
             "--help" | "-h" => return Ok(Task::Help),
             "--apart" => options.apart = true,
-            "--smoke" => (options.rounds, options.seconds) = (1, 1),
+            "--smoke" => smoke = true,
+            "--streams" => streams = Some(positive(&word, words.next())?),
+            "--silence" => silence = Duration::from_secs(positive(&word, words.next())?),
             "--rounds" => options.rounds = positive(&word, words.next())?,
             "--seconds" => options.seconds = positive(&word, words.next())?,
             "--connections" => options.connections = positive(&word, words.next())?,
             _ => return Err(io::Error::other(format!("unknown argument {word}\n{USAGE}"))),
         }
     }
-    Ok(Task::Measure(options))
+    if smoke {
+        return Ok(Task::Smoke(Options { rounds: 1, seconds: 1, ..options }, FEW));
+    }
+    Ok(match streams {
+        None => Task::Requests(options),
+        Some(streams) => Task::Streams(StreamOptions { streams, silence }),
+    })
 }
 
 /// A number of at least one.

@@ -24,6 +24,8 @@ pub(crate) struct Starter<'run> {
     pub(crate) scratch: &'run Scratch,
     /// Which core is for what.
     pub(crate) cores: Cores,
+    /// Connections that a server has room for, clients and endpoints together.
+    pub(crate) connections_max: usize,
 }
 
 impl Starter<'_> {
@@ -73,6 +75,44 @@ impl Starter<'_> {
             None => missing.push("haproxy"),
         }
         Ok((proxies, missing))
+    }
+
+    /// The proxies that carry web sockets to a region, tidegate first.
+    pub(crate) fn tunnels(
+        &self,
+        region: SocketAddr,
+    ) -> io::Result<(Vec<Server>, Vec<&'static str>)> {
+        let mut missing = Vec::new();
+        let mut proxies = vec![self.tidegate("tidegate", true, region)?, self.bare(region)?];
+        match machine::find("haproxy") {
+            Some(haproxy) => proxies.push(self.haproxy(&haproxy, "haproxy", true, region)?),
+            None => missing.push("haproxy"),
+        }
+        match machine::find("nginx") {
+            Some(nginx) => proxies.push(self.nginx_tunnel(&nginx, region)?),
+            None => missing.push("nginx"),
+        }
+        Ok((proxies, missing))
+    }
+
+    fn nginx_tunnel(&self, nginx: &Path, region: SocketAddr) -> io::Result<Server> {
+        let address = free_address()?;
+        let site = format!(
+            "access_log nginx.log combined;
+             map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+             server {{
+               listen {address} backlog=4096;
+               location / {{
+                 proxy_pass http://{region};
+                 proxy_http_version 1.1;
+                 proxy_read_timeout 1h;
+                 proxy_set_header Upgrade $http_upgrade;
+                 proxy_set_header Connection $connection_upgrade;
+               }}
+             }}"
+        );
+        let command = self.nginx(nginx, self.cores.proxy, "nginx", &site)?;
+        self.start("nginx", command, address)
     }
 
     fn bare(&self, origin: SocketAddr) -> io::Result<Server> {
@@ -144,8 +184,9 @@ routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
             "daemon off;
              worker_processes 1;
              pid {name}.pid;
-             events {{ worker_connections 4096; }}
-             http {{ {temporary} keepalive_requests {FOR_EVER}; {site} }}"
+             events {{ worker_connections {}; }}
+             http {{ {temporary} keepalive_requests {FOR_EVER}; {site} }}",
+            self.connections_max
         );
         let text = self.scratch.write(&format!("{name}.conf"), &text)?;
         let mut command = pinned(core, nginx);
@@ -167,7 +208,7 @@ routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
         let text = format!(
             "global
   nbthread 1
-  maxconn 4096
+  maxconn {}
   {log}
 defaults
   mode http
@@ -177,10 +218,12 @@ defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  timeout tunnel 1h
 listen load
   bind {address}
   server origin {origin}
-"
+",
+            self.connections_max / 2
         );
         let text = self.scratch.write(&format!("{name}.cfg"), &text)?;
         let mut command = pinned(self.cores.proxy, haproxy);
