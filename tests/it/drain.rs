@@ -21,6 +21,7 @@ use crate::traffic::pattern;
 
 mod causes;
 mod command;
+mod deadline;
 
 /// A policy with a route for streams and further sections.
 fn policy(more: &str) -> PolicyText {

@@ -230,6 +230,12 @@ impl Ledger {
         book
     }
 
+    /// A book for an endpoint at this address that is in no policy, to try things with.
+    pub fn trial(&self, address: SocketAddr) -> Arc<Traffic> {
+        let (region, endpoint) = (Name::from("trial"), EndpointId(0));
+        self.book(Whose { region, endpoint, address, open: Arc::default() })
+    }
+
     /// The symbol of a name, for a world that is being built.
     pub(crate) fn symbol(&self, name: &Name) -> Symbol {
         locked(&self.names).symbol(name)

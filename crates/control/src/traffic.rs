@@ -1,7 +1,9 @@
 //! What happens to the requests of one endpoint, counted without a lock.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_core::Moment;
@@ -30,6 +32,7 @@ pub struct Traffic {
     forced: AtomicU64,
     /// How often everything that was open was told to close.
     closings: AtomicU64,
+    lines: Mutex<Lines>,
     answered: AtomicU64,
     failed: AtomicU64,
     connected: AtomicU64,
@@ -52,6 +55,7 @@ impl Traffic {
             upstream_died: AtomicU64::default(),
             forced: AtomicU64::default(),
             closings: AtomicU64::default(),
+            lines: Mutex::default(),
             answered: AtomicU64::default(),
             failed: AtomicU64::default(),
             connected: AtomicU64::default(),
@@ -92,9 +96,41 @@ impl Traffic {
         Reading { open, ended }
     }
 
-    /// Closes everything that is open and lets itself be closed.
-    pub(crate) fn close(&self) {
+    /// Closes everything that is open: connections that are kept for this at once, and all other
+    /// exchanges at their next piece.
+    pub fn close(&self) {
         self.closings.fetch_add(1, Ordering::Relaxed);
+        for line in self.locked_lines().kept.values() {
+            // It may be closed already.
+            drop(line.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Keeps a second handle of a connection until it is forgotten, to close it; answers its
+    /// number, which is not 0.
+    ///
+    /// This and [`Traffic::forget`] take a lock. Only what serves under a policy with a hard
+    /// deadline gets here, and only when a connection is made or ends.
+    pub fn keep(&self, line: TcpStream) -> u64 {
+        let mut lines = self.locked_lines();
+        lines.last += 1;
+        let number = lines.last;
+        lines.kept.insert(number, line);
+        number
+    }
+
+    /// The connection of this number has ended.
+    pub fn forget(&self, number: u64) {
+        self.locked_lines().kept.remove(&number);
+    }
+
+    /// How many connections are kept to be closed.
+    pub fn lines(&self) -> usize {
+        self.locked_lines().kept.len()
+    }
+
+    fn locked_lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended(&self, outcome: Outcome) -> &AtomicU64 {
@@ -167,6 +203,13 @@ impl Traffic {
     }
 }
 
+/// Connections that can be closed, by number.
+#[derive(Debug, Default)]
+struct Lines {
+    kept: HashMap<u64, TcpStream>,
+    last: u64,
+}
+
 fn decay_us() -> u64 {
     u64::try_from(PEAK_DECAY.as_micros()).unwrap_or(u64::MAX)
 }
@@ -191,6 +234,8 @@ pub struct Entry {
     traffic: Arc<Traffic>,
     slot: Option<u32>,
     outcome: Outcome,
+    /// How often everything had been closed when it began.
+    closings: u64,
 }
 
 impl Entry {
@@ -202,7 +247,13 @@ impl Entry {
         if slot.is_none() {
             traffic.unlisted.fetch_add(1, Ordering::Relaxed);
         }
-        Self { traffic: Arc::clone(traffic), slot, outcome: Outcome::Forced }
+        let closings = traffic.closings.load(Ordering::Relaxed);
+        Self { traffic: Arc::clone(traffic), slot, outcome: Outcome::Forced, closings }
+    }
+
+    /// Whether it was told to close since it began.
+    pub fn is_closed(&self) -> bool {
+        self.traffic.closings.load(Ordering::Relaxed) != self.closings
     }
 
     /// A piece of the request's body came from the client.

@@ -1,7 +1,7 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 28] = [
+const FEATURES: [(&str, &str); 27] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
@@ -12,7 +12,6 @@ const FEATURES: [(&str, &str); 28] = [
     ("gate", "remove it"),
     ("gated", "use `manual: true` or `after: 10m`"),
     ("geo", "use `distance` or `strategy: measured`"),
-    ("hard_deadline", "remove it; no stream is ever cut"),
     ("http3", "remove it"),
     ("kubernetes", "write the endpoints to a file: `{ file: eu.endpoints }`"),
     ("ladder", "change the weights of `split` and reload"),

@@ -203,7 +203,7 @@ fn rules_for_everything() {
     check(|it| it.releases.split[0].1 = 9, "releases: split r1 weight 95 → weight 9");
     check(|it| it.releases.split.reverse(), "releases: in another order");
     check(|it| it.drain.overdue_after = SECOND, "drain: overdue_after 91s → 1s");
-    check(|it| it.drain.hard_deadline = Some(SECOND), "drain: hard_deadline none → 1s");
+    check(|it| it.drain.hard_deadline = Some(SECOND), "drain: hard_deadline 10m → 1s");
     check(|it| it.stop.lame_duck = SECOND, "stop: lame_duck 0s → 1s");
     check(|it| it.stop.within = Some(SECOND), "stop: within none → 1s");
 }

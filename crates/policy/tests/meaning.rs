@@ -92,7 +92,8 @@ fn sections_of_a_policy_mean_what_they_say() {
     let measuring = &policy.measuring;
     assert_eq!((measuring.band_percent, measuring.hold), (21, seconds(31)));
     assert_eq!(measuring.stale_after, seconds(61));
-    assert_eq!(policy.drain.overdue_after, seconds(91));
+    let drain = &policy.drain;
+    assert_eq!((drain.overdue_after, drain.hard_deadline), (seconds(91), Some(seconds(600))));
     let retries = &policy.retries;
     assert_eq!((retries.attempts_max, retries.budget_percent), (4, 21));
     assert_eq!((retries.budget_min_per_second, retries.deadline), (11, seconds(11)));

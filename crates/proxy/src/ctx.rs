@@ -71,6 +71,8 @@ pub(crate) enum End {
     EndpointBroken,
     /// A deadline passed.
     TimedOut,
+    /// We closed it, because a drain reached its hard deadline.
+    Forced,
 }
 
 impl End {
@@ -81,6 +83,7 @@ impl End {
             Self::ClientGone => "client_gone",
             Self::EndpointBroken => "endpoint_broken",
             Self::TimedOut => "timed_out",
+            Self::Forced => "forced",
         }
     }
 
@@ -90,6 +93,7 @@ impl End {
             Self::Complete | Self::Answered => Outcome::Completed,
             Self::ClientGone => Outcome::ClientClosed,
             Self::EndpointBroken | Self::TimedOut => Outcome::UpstreamDied,
+            Self::Forced => Outcome::Forced,
         }
     }
 }
@@ -204,7 +208,9 @@ impl Ctx {
         }
         self.stage = match std::mem::replace(&mut self.stage, Stage::New) {
             Stage::Sent(routed, mut attempt) => {
-                attempt.entry.ends(Outcome::UpstreamDied);
+                let is_closed = attempt.entry.is_closed();
+                let outcome = if is_closed { Outcome::Forced } else { Outcome::UpstreamDied };
+                attempt.entry.ends(outcome);
                 Stage::Routed(routed)
             }
             stage @ (Stage::New | Stage::Routed(_)) => stage,
@@ -229,8 +235,22 @@ impl Ctx {
         }
     }
 
-    /// Tells the ledger how the exchange ended.
+    /// Whether the exchange was told to close.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.attempt().is_some_and(|it| it.entry.is_closed())
+    }
+
+    /// Tells the ledger how the exchange ended, which is known by now.
     pub(crate) fn ended(&mut self) {
+        // From here a connection that we shut down looks as if its endpoint had done it.
+        let looks_forced = match self.end {
+            End::EndpointBroken => true,
+            End::Complete => self.kind() == Kind::Websocket,
+            End::Answered | End::ClientGone | End::TimedOut | End::Forced => false,
+        };
+        if looks_forced && self.is_closed() {
+            self.end = End::Forced;
+        }
         let outcome = self.end.outcome();
         if let Some(attempt) = self.attempt_mut() {
             attempt.entry.ends(outcome);

@@ -164,6 +164,17 @@ fn limit(session: &mut Session, ctx: &Ctx, routed: &Routed) {
     session.set_write_timeout(Some(silence));
 }
 
+/// Ends an exchange that was told to close.
+fn heed_closing(ctx: &mut Ctx) -> Result<()> {
+    if !ctx.is_closed() {
+        return Ok(());
+    }
+    ctx.end = End::Forced;
+    let mut error = Error::explain(ErrorType::ConnectionClosed, "hard deadline of a drain");
+    error.as_up();
+    Err(error)
+}
+
 /// Puts on the request what its endpoint must know; another region is named when it is tried.
 fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
     let peer = peer_of(session);
@@ -354,6 +365,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.received(body.as_ref());
+        heed_closing(ctx)?;
         let is_plain = ctx.routed().is_some_and(|it| it.has_body && it.carriage == Carriage::Plain);
         let deadline = ctx.route().filter(|_| is_plain && !end).and_then(|it| it.timeouts.body);
         if deadline.is_some_and(|it| it < clock::elapsed_since(ctx.began)) {
@@ -371,6 +383,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.sent(body.as_ref());
+        heed_closing(ctx)?;
         let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
         let total = ctx.route().and_then(|it| it.timeouts.total);
         if let Some(total) = total.filter(|_| !end && !is_stream)
@@ -401,6 +414,7 @@ impl ProxyHttp for Proxy {
         let is_slow_client = timed_out && !session.as_downstream_mut().is_body_done();
         if unanswered
             && !is_slow_client
+            && !ctx.is_closed()
             && let Some((_, endpoint)) = ctx.endpoint()
         {
             endpoint.traffic.broken();
@@ -455,8 +469,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
-        self.log(session, ctx);
         ctx.ended();
+        self.log(session, ctx);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {

@@ -8,6 +8,8 @@ use pingora::upstreams::peer::HttpPeer;
 use tidegate_control::ledger::Kind;
 use tidegate_core::policy::{Protocol, Timeouts};
 
+pub(crate) mod line;
+
 /// Requests that share one HTTP/2 connection to an endpoint.
 const H2_STREAMS_MAX: usize = 100;
 /// Time after which an unused connection to an endpoint is given up; below what servers allow, so

@@ -147,9 +147,11 @@ impl Lowering<'_> {
     pub(super) fn drain(&self, drain: &yaml::Drain) -> DrainRules {
         let root = Place::Root;
         let place = root.key("drain");
+        let hard_deadline = &drain.hard_deadline.0;
+        let hard_deadline = (hard_deadline != "none").then_some(hard_deadline);
         DrainRules {
             overdue_after: self.time(&place.key("overdue_after"), &drain.overdue_after.0),
-            hard_deadline: None,
+            hard_deadline: hard_deadline.map(|it| self.time(&place.key("hard_deadline"), it)),
         }
     }
 

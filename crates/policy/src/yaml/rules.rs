@@ -179,17 +179,19 @@ pub(crate) struct Timeouts {
     pub(crate) total: Option<DeadlineText>,
 }
 
-/// How a region or an endpoint is emptied. What is open there is never closed.
+/// How a region or an endpoint is emptied.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Drain {
     /// Time after which a drain that has not ended is told to be overdue.
     pub(crate) overdue_after: DurationText,
+    /// Time after which what is still open is closed, or `none`: then it goes on to its own end.
+    pub(crate) hard_deadline: DeadlineText,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { overdue_after: "90s".into() }
+        Self { overdue_after: "90s".into(), hard_deadline: "none".into() }
     }
 }
 

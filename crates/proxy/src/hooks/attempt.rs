@@ -15,6 +15,7 @@ use super::Proxy;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
+use crate::peer::line::make_closable;
 use crate::peer::{Carriage, peer, silence};
 
 /// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
@@ -72,7 +73,12 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     let timeouts = &route.timeouts;
     let silence = silence(routed.carriage, timeouts, is_stream);
     let carriage = (of_policy.protocol, routed.carriage);
-    let peer = peer(endpoint.address, carriage, silence, timeouts.connect, routed.has_body);
+    let mut peer = peer(endpoint.address, carriage, silence, timeouts.connect, routed.has_body);
+    // Everything else is over in time by itself, or at its next piece.
+    let may_be_silent = is_stream || timeouts.total.is_none();
+    if may_be_silent && policy.drain.hard_deadline.is_some() {
+        make_closable(&mut peer, &endpoint.traffic);
+    }
     let began = clock::instant();
     let facts = Facts {
         kind: routed.carriage.kind(is_stream),

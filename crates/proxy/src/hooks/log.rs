@@ -55,7 +55,7 @@ pub(crate) fn reason(choice: &Choice) -> &'static str {
 /// How an exchange that failed ended.
 pub(super) fn end_of(error: &Error, before: End) -> End {
     match (before, error.esource(), error.etype()) {
-        (End::TimedOut, ..) => End::TimedOut,
+        (End::TimedOut | End::Forced, ..) => before,
         (_, ErrorSource::Downstream, _) => End::ClientGone,
         (_, _, ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout) => {
             End::TimedOut
