@@ -1,9 +1,11 @@
 //! Crowds of streams of all kinds, of which not one is cut or altered, whatever happens around them.
 //!
 //! Each test counts fewer streams than the load bench, which does the same with thousands.
+#![expect(clippy::expect_used, reason = "a broken test should panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_harness::{
@@ -11,7 +13,7 @@ use tidegate_harness::{
     free_address, wait_until,
 };
 
-use crate::setting::{PolicyText, SOON, Setting, TIDEGATE, tidegate};
+use crate::setting::{PolicyText, SOON, Said, Setting, TIDEGATE, tidegate};
 
 /// Streams of one crowd.
 const STREAMS: usize = 72;
@@ -180,6 +182,84 @@ fn fifty_reloads_in_a_row_cut_no_stream() {
     }
 }
 
+impl Setting {
+    /// Asks for an upgrade to this program, or to the one that runs.
+    fn succeed(&self, program: Option<&Path>) -> Said {
+        let socket = self.socket();
+        let binary = program.map(|it| it.display().to_string());
+        let mut arguments = vec!["upgrade", "--within", "10s", "--admin", &socket];
+        arguments.extend(binary.iter().flat_map(|it| ["--binary", it]));
+        tidegate(&arguments)
+    }
+}
+
+#[test]
+fn an_upgrade_cuts_no_stream() {
+    let setting = crowded("");
+    let first = setting.crowd();
+    let knocks = setting.knock();
+    let said = setting.succeed(None);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let second = setting.crowd();
+    knocks.stop().assert_smooth();
+    first.until_aged(WHILE);
+    assert_eq!(setting.balancer.exit_status(), None, "it carries its streams to their ends");
+    setting.finish(first).assert_whole(STREAMS);
+    assert_eq!(setting.balancer.await_exit(SOON).code(), Some(0));
+    setting.finish(second).assert_whole(STREAMS);
+}
+
+#[test]
+fn ten_upgrades_in_a_row_cut_no_stream() {
+    let setting = crowded("");
+    let mut crowds = vec![(setting.crowd(), STREAMS)];
+    let knocks = setting.knock();
+    for nth in 1..=10 {
+        let said = setting.succeed(None);
+        assert_eq!(said.code, Some(0), "upgrade {nth}: {said:?}");
+        let few = Crowd::open(setting.door, &setting.regions, CrowdPlan::of(8));
+        few.until_open(&setting.regions, SOON);
+        crowds.push((few, 8));
+    }
+    knocks.stop().assert_smooth();
+    assert_eq!(setting.balancer.processes().len(), 11, "each of them has streams");
+    for (crowd, streams) in crowds {
+        setting.finish(crowd).assert_whole(streams);
+    }
+    assert_eq!(setting.balancer.await_exit(SOON).code(), Some(0));
+    wait_until(SOON, "only the last one is left", || setting.balancer.processes().len() == 1);
+}
+
+#[test]
+fn an_upgrade_whose_successor_crashes_cuts_no_stream() {
+    let setting = crowded("");
+    let crowd = setting.crowd();
+    let knocks = setting.knock();
+    // At once, or wherever on its way it needs one more open file than it may have.
+    let limited = |files: u32| format!("ulimit -n {files}; exec {TIDEGATE} \"$@\"");
+    let crashes = ["kill -SEGV $$".to_owned()].into_iter().chain([8, 10, 16, 24, 30].map(limited));
+    let programs = TempDir::new();
+    for (nth, crash) in crashes.enumerate() {
+        let program = script(&programs, &format!("crashes{nth}"), &crash);
+        let said = setting.succeed(Some(&program));
+        assert_eq!(said.code, Some(1), "{crash}: {said:?}");
+    }
+    crowd.until_aged(WHILE);
+    knocks.stop().assert_smooth();
+    assert_eq!(setting.balancer.processes(), [setting.balancer.pid()]);
+    let said = setting.succeed(None);
+    assert_eq!(said.code, Some(0), "what has failed is no hindrance: {said:?}");
+    setting.finish(crowd).assert_whole(STREAMS);
+}
+
+/// A program that is a script.
+fn script(directory: &TempDir, name: &str, script: &str) -> PathBuf {
+    let program = directory.write(name, &format!("#!/bin/sh\n{script}\n"));
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&program, mode).expect("it is ours");
+    program
+}
+
 #[test]
 fn a_balancer_that_is_told_to_stop_cuts_no_stream() {
     let setting = crowded("stop: { lame_duck: 300ms }");
@@ -211,10 +291,9 @@ fn a_crowd_sees_what_is_cut() {
 #[test]
 fn as_many_files_may_be_open_as_the_system_allows() {
     // Systems start services with a low soft limit, which is no limit for connections.
-    let program = TempDir::new();
-    let script = format!("#!/bin/sh\nulimit -S -n 128\nexec {TIDEGATE} \"$@\"\n");
-    let program = program.write("tidegate", &script);
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let programs = TempDir::new();
+    let program = format!("ulimit -S -n 128; exec {TIDEGATE} \"$@\"");
+    let program = script(&programs, "tidegate", &program);
     let regions = vec![tidegate_harness::FakeRegion::start("near")];
     let policy = PolicyText::default();
     let door = free_address();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -25,16 +26,21 @@ const WITHIN: Duration = Duration::from_mins(2);
 const GAP: Duration = Duration::from_secs(1);
 /// Reloads in a row.
 const RELOADS: usize = 50;
+/// Upgrades in a row.
+const UPGRADES: usize = 10;
 
 /// Lets something happen, and comes back when it has.
 type Event = fn(&Scene) -> io::Result<()>;
 
 /// What may happen while streams are open. None of it may be noticed on them.
-const EVENTS: [(&str, Event); 4] = [
+const EVENTS: [(&str, Event); 7] = [
     ("region flip", Scene::flip),
     ("region drain", Scene::drain),
     ("contract mismatch", Scene::mismatch),
     ("50 reloads", Scene::reload),
+    ("upgrade", Scene::upgrade),
+    ("10 upgrades", Scene::upgrade_often),
+    ("crashed upgrade", Scene::upgrade_in_vain),
 ];
 
 /// Lets everything happen, each to a balancer and a crowd of its own, and prints what was noticed.
@@ -213,6 +219,30 @@ routes:
         for nth in 0..RELOADS {
             reloaded(path, &text, nth)?;
             self.tell(&["reload"])?;
+        }
+        Ok(())
+    }
+
+    fn upgrade(&self) -> io::Result<()> {
+        self.tell(&["upgrade"])
+    }
+
+    fn upgrade_often(&self) -> io::Result<()> {
+        (0..UPGRADES).try_for_each(|_| self.upgrade())
+    }
+
+    /// The successor crashes: at once, and when it lacks an open file.
+    fn upgrade_in_vain(&self) -> io::Result<()> {
+        let crashes = ["kill -SEGV $$".to_owned(), format!("ulimit -n 24; exec {TIDEGATE} \"$@\"")];
+        for crash in crashes {
+            let program = self.balancer.directory().join("crashes");
+            fs::write(&program, format!("#!/bin/sh\n{crash}\n"))?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+            let program = program.display().to_string();
+            if self.tell(&["upgrade", "--binary", &program]).is_ok() {
+                return Err(io::Error::other("a successor that crashes has succeeded"));
+            }
+            fs::remove_file(program)?;
         }
         Ok(())
     }
