@@ -121,6 +121,23 @@ fn a_watched_file_is_loaded_when_it_changes_and_not_before() {
 }
 
 #[test]
+fn a_process_that_ends_loads_nothing_any_more() {
+    let setting = Setting::of(&["near"], &watched());
+    let request = Request::get(&setting.url("/sse?events=10&gap_ms=100"));
+    let mut stream = request.stream().expect("it comes");
+    assert!(stream.read_event().expect("it begins").is_some());
+    setting.balancer.signal("TERM");
+    wait_until(SOON, "it ends", || !setting.logged("stopping").is_empty());
+    setting.edit("distance: 0", "distance: 5");
+    setting.balancer.signal("HUP");
+    // A second in which the file is looked at ten times.
+    while stream.read_event().expect("it goes on").is_some() {}
+    setting.balancer.await_exit(SOON);
+    let refused = setting.logged("policy not loaded");
+    assert!(refused.len() == 1 && refused[0].contains("trigger=\"signal\""), "{refused:?}");
+}
+
+#[test]
 fn a_file_that_a_policy_refers_to_is_watched_too() {
     let setting = Setting::of(&["near"], &watched());
     let key = setting.balancer.directory().join("key");

@@ -205,7 +205,7 @@ impl Reloader {
     }
 
     fn may_reload(&self, options: &Options) -> Result<(), Refused> {
-        if self.ending.cause().is_some() || self.ending.is_handing_over() {
+        if self.is_leaving() {
             return Err(Refused::Busy);
         }
         if let Some(Pending { until, .. }) = self.pending {
@@ -298,6 +298,11 @@ impl Reloader {
         self.handle.metrics().policy_in_force(&status.facts());
         self.status.send_replace(Arc::clone(&status));
         status
+    }
+
+    /// Whether the process ends, or is about to leave its place to another one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.ending.cause().is_some() || self.ending.is_handing_over()
     }
 
     /// When the policy in force is rolled back.

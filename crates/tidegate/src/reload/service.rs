@@ -101,7 +101,9 @@ async fn run(mut reloader: Reloader) {
                 // What was seen with the last attempt is not tried again, be it good or bad.
                 let seen = reloader.seen.clone();
                 let present = spawn_blocking(move || seen.again()).await;
-                if present.is_ok_and(|it| it != reloader.seen) {
+                // Who leaves does not load anything; who comes reads the file anyway.
+                let is_new = present.is_ok_and(|it| it != reloader.seen);
+                if is_new && !reloader.is_leaving() {
                     load(&mut reloader, Trigger::Watch).await;
                 }
             }
