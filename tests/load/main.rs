@@ -73,7 +73,10 @@ fn measure_requests(options: Options) -> io::Result<()> {
         say(&format!("left out: {program} is not installed"));
     }
     let servers: Vec<Server> = std::iter::once(origin).chain(proxies).collect();
-    let generator = Generator::new(wrk, &scratch, cores.load, options.connections)?;
+    let mut generator = Generator::new(wrk, &scratch, cores.load, options.connections)?;
+    if let Some(tidegate) = servers.iter().find(|it| it.name() == "tidegate") {
+        generator.begin_session(tidegate)?;
+    }
     let turns = take_turns(&servers, &generator, &scratch, options)?;
     let rows = rows(&servers, turns)?;
     report::absolute(&rows);

@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_harness::Request;
 
 use crate::accounting;
 use crate::rig::{Scratch, Server, pinned};
-use crate::targets::{INDEX_HASH, REGION};
+use crate::targets::{INDEX_HASH, REGION, TOKEN};
 
 /// What one server did in one turn.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Generator {
     core: u32,
     connections: u32,
     ticks_per_second: u32,
+    /// The session token that every client brings.
+    token: String,
 }
 
 impl Generator {
@@ -58,7 +61,16 @@ impl Generator {
     ) -> io::Result<Self> {
         let script = scratch.write("done.lua", include_str!("wrk.lua"))?;
         let ticks_per_second = crate::machine::ticks_per_second()?;
-        Ok(Self { wrk, script, core, connections, ticks_per_second })
+        let token = String::new();
+        Ok(Self { wrk, script, core, connections, ticks_per_second, token })
+    }
+
+    /// Fetches the token with which clients come from now on.
+    pub(crate) fn begin_session(&mut self, tidegate: &Server) -> io::Result<()> {
+        let reply = Request::get(&format!("http://{}/", tidegate.address())).send()?;
+        let token = reply.header(TOKEN).map(str::to_owned);
+        self.token = token.ok_or_else(|| io::Error::other("tidegate issued no token"))?;
+        Ok(())
     }
 
     /// Loads `server` for some seconds. A single failed request fails the turn.
@@ -92,6 +104,7 @@ impl Generator {
             .args(["--duration", &format!("{seconds}s")])
             .args(["--header", &format!("X-Region-Pin: {REGION}")])
             .args(["--header", &format!("X-Index-Hash: {INDEX_HASH}")])
+            .args(["--header", &format!("{TOKEN}: {}", self.token)])
             .arg("--script")
             .arg(&self.script)
             .arg(format!("http://{}/", server.address()));

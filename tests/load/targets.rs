@@ -12,6 +12,10 @@ use crate::rig::{Scratch, Server, free_address, pinned};
 pub(crate) const INDEX_HASH: &str = "a1b2c3";
 /// The only region of the policy, and the pin of every request.
 pub(crate) const REGION: &str = "a";
+/// The header in which clients bring their session token.
+pub(crate) const TOKEN: &str = "X-Region-Session";
+/// What signs the tokens, so that both balancers take the same one.
+const SECRET: &str = "thirty-two bytes of no secret at all";
 /// The origin's answer is this many bytes long.
 const BODY_BYTES: usize = 1024;
 /// Connections live for the whole run: the work is requests, not handshakes.
@@ -137,7 +141,8 @@ regions: {{ {REGION}: {{ distance: 0, endpoints: [\"{origin}\"] }} }}
 contract:
   probe: {{ path: /contract, interval: 1s, timeout: 1s }}
   expect: {{ index_hash: {INDEX_HASH} }}
-routes: [ {{ name: all, match: {{ path: / }}, intent: read }} ]
+sticky: {{ header: {TOKEN}, keys: [ {{ id: bench, secret: \"{SECRET}\" }} ] }}
+routes: [ {{ name: all, match: {{ path: / }}, intent: read, sticky: session }} ]
 "
         );
         let policy = self.scratch.write(&format!("{name}.yaml"), &policy)?;
