@@ -217,7 +217,8 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
         loop {
             let connections = self.doors.connections();
             let elders = if cause == Cause::Told { self.elders.pids().len() } else { 0 };
-            if connections == 0 && elders == 0 {
+            // A write may go on when its client is gone.
+            if connections == 0 && elders == 0 && self.open() == 0 {
                 return;
             }
             tokio::select! {
