@@ -13,7 +13,7 @@ use std::time::Duration;
 use tidegate_core::Moment;
 use tidegate_core::id::Generation;
 
-use json::Object;
+use json::{Object, key};
 
 mod json;
 
@@ -91,39 +91,39 @@ impl Line<'_> {
     /// Writes the line as JSON; what is not known is left out.
     fn write(&self, out: &mut Vec<u8>) {
         let mut object = Object::new(out);
-        object.moment("time", Rfc3339(self.time));
-        object.word("target", "access");
-        object.text("id", self.id);
-        object.pair("decision", self.generation.0, self.sequence);
+        object.moment(key!("time"), Rfc3339(self.time));
+        object.word(key!("target"), "access");
+        object.text(key!("id"), self.id);
+        object.pair(key!("decision"), self.generation.0, self.sequence);
         if let Some(client) = self.client {
-            object.address("client", client, None);
+            object.address(key!("client"), client, None);
         }
-        object.text("method", self.method);
-        object.text("host", cut(self.host));
-        object.text("path", cut(self.path));
-        object.word("protocol", self.protocol);
-        object.word("kind", self.kind);
-        object.text_if("route", self.route);
-        object.word_if("intent", self.intent);
-        object.number("status", self.status.into());
-        object.word_if("code", self.code);
-        object.word("end", self.end);
-        object.text_if("region", self.region);
-        object.word_if("reason", self.reason);
-        object.word_if("pin", self.pin);
-        object.word_if("session", self.session);
+        object.text(key!("method"), self.method);
+        object.text(key!("host"), cut(self.host));
+        object.text(key!("path"), cut(self.path));
+        object.word(key!("protocol"), self.protocol);
+        object.word(key!("kind"), self.kind);
+        object.text_if(key!("route"), self.route);
+        object.word_if(key!("intent"), self.intent);
+        object.number(key!("status"), self.status.into());
+        object.word_if(key!("code"), self.code);
+        object.word(key!("end"), self.end);
+        object.text_if(key!("region"), self.region);
+        object.word_if(key!("reason"), self.reason);
+        object.word_if(key!("pin"), self.pin);
+        object.word_if(key!("session"), self.session);
         if let Some(endpoint) = self.endpoint {
-            object.address("endpoint", endpoint.ip(), Some(endpoint.port()));
+            object.address(key!("endpoint"), endpoint.ip(), Some(endpoint.port()));
         }
-        object.text_if("release_id", self.release_id);
-        object.text_if("revision", self.revision);
-        object.number("attempts", self.attempts.into());
-        object.size("bytes_in", self.bytes_in);
-        object.size("bytes_out", self.bytes_out);
+        object.text_if(key!("release_id"), self.release_id);
+        object.text_if(key!("revision"), self.revision);
+        object.number(key!("attempts"), self.attempts.into());
+        object.size(key!("bytes_in"), self.bytes_in);
+        object.size(key!("bytes_out"), self.bytes_out);
         if let Some(first_byte_ms) = self.first_byte_ms {
-            object.number("first_byte_ms", first_byte_ms);
+            object.number(key!("first_byte_ms"), first_byte_ms);
         }
-        object.number("total_ms", self.total_ms);
+        object.number(key!("total_ms"), self.total_ms);
         object.finish();
     }
 }

@@ -6,28 +6,40 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Rfc3339;
 
+/// Room that most lines find enough.
+const LINE_BYTES: usize = 1024;
+
+/// A key with all that stands around it, put together when the program is built.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+pub(super) use key;
+
 /// An object that is being written behind whatever is there already.
 #[derive(Debug)]
-pub(super) struct Object<'a>(&'a mut Vec<u8>);
+pub(super) struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
 
 impl<'a> Object<'a> {
-    /// An object without members.
+    /// An object without members. The keys of members are made by [`key!`].
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self(out)
+        out.reserve(LINE_BYTES);
+        let start = out.len();
+        Self { out, start }
     }
 
     fn key(&mut self, key: &'static str) {
-        let separator: &[u8] = if self.0.last() == Some(&b'{') { b"\"" } else { b",\"" };
-        self.0.extend_from_slice(separator);
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
+        self.out.extend_from_slice(key.as_bytes());
     }
 
     fn quoted(&mut self, text: &str) {
-        self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(b'"');
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 
     /// A word of ours, which has nothing to escape.
@@ -43,28 +55,28 @@ impl<'a> Object<'a> {
             return self.quoted(text);
         }
         // A vector takes whatever is written to it.
-        drop(serde_json::to_writer(&mut *self.0, text));
+        drop(serde_json::to_writer(&mut *self.out, text));
     }
 
     fn shown(&mut self, key: &'static str, shown: &dyn fmt::Display) {
         self.key(key);
-        drop(write!(self.0, "\"{shown}\""));
+        drop(write!(self.out, "\"{shown}\""));
     }
 
     /// A number.
     pub(super) fn number(&mut self, key: &'static str, number: u64) {
         self.key(key);
-        digits(self.0, number, 1);
+        digits(self.out, number, 1);
     }
 
     /// Two numbers with a dash between them.
     pub(super) fn pair(&mut self, key: &'static str, first: u64, second: u64) {
         self.key(key);
-        self.0.push(b'"');
-        digits(self.0, first, 1);
-        self.0.push(b'-');
-        digits(self.0, second, 1);
-        self.0.push(b'"');
+        self.out.push(b'"');
+        digits(self.out, first, 1);
+        self.out.push(b'-');
+        digits(self.out, second, 1);
+        self.out.push(b'"');
     }
 
     /// An address; those of IPv4, which most are, without the formatting machinery.
@@ -72,18 +84,18 @@ impl<'a> Object<'a> {
         match (ip, port) {
             (IpAddr::V4(ip), port) => {
                 self.key(key);
-                self.0.push(b'"');
+                self.out.push(b'"');
                 for (place, octet) in ip.octets().into_iter().enumerate() {
                     if 0 < place {
-                        self.0.push(b'.');
+                        self.out.push(b'.');
                     }
-                    digits(self.0, octet.into(), 1);
+                    digits(self.out, octet.into(), 1);
                 }
                 if let Some(port) = port {
-                    self.0.push(b':');
-                    digits(self.0, port.into(), 1);
+                    self.out.push(b':');
+                    digits(self.out, port.into(), 1);
                 }
-                self.0.push(b'"');
+                self.out.push(b'"');
             }
             (IpAddr::V6(_), Some(port)) => self.shown(key, &SocketAddr::new(ip, port)),
             (IpAddr::V6(_), None) => self.shown(key, &ip),
@@ -93,12 +105,12 @@ impl<'a> Object<'a> {
     /// A moment, as RFC 3339 has it.
     pub(super) fn moment(&mut self, key: &'static str, moment: Rfc3339) {
         self.key(key);
-        self.0.push(b'"');
+        self.out.push(b'"');
         for (number, width, behind) in moment.parts() {
-            digits(self.0, number, width);
-            self.0.push(behind);
+            digits(self.out, number, width);
+            self.out.push(behind);
         }
-        self.0.push(b'"');
+        self.out.push(b'"');
     }
 
     /// A number of bytes.
@@ -122,7 +134,12 @@ impl<'a> Object<'a> {
 
     /// Ends the object and its line.
     pub(super) fn finish(self) {
-        self.0.extend_from_slice(b"}\n");
+        // The comma before the first member becomes the brace that begins them all.
+        match self.out.get_mut(self.start) {
+            Some(first) => *first = b'{',
+            None => self.out.push(b'{'),
+        }
+        self.out.extend_from_slice(b"}\n");
     }
 }
 
@@ -154,9 +171,9 @@ mod tests {
         fn any_text_and_any_number_are_read_back_as_they_were(text: String, number: u64) {
             let mut out = Vec::new();
             let mut object = Object::new(&mut out);
-            object.text("text", &text);
-            object.number("number", number);
-            object.word_if("word", None);
+            object.text(key!("text"), &text);
+            object.number(key!("number"), number);
+            object.word_if(key!("word"), None);
             object.finish();
             let line: Value = serde_json::from_slice(&out).unwrap();
             let expected = json!({ "text": text, "number": number });
@@ -167,8 +184,8 @@ mod tests {
         fn addresses_read_as_they_show_themselves(ip: IpAddr, port: u16) {
             let mut out = Vec::new();
             let mut object = Object::new(&mut out);
-            object.address("ip", ip, None);
-            object.address("socket", ip, Some(port));
+            object.address(key!("ip"), ip, None);
+            object.address(key!("socket"), ip, Some(port));
             object.finish();
             let line: Value = serde_json::from_slice(&out).unwrap();
             let socket = SocketAddr::new(ip, port).to_string();
