@@ -83,7 +83,8 @@ impl Proxy {
         let found = ask::route(&ctx.world.snapshot.policy, request);
         let (place, of_policy) = found.ok_or_else(Problem::no_route)?;
         ctx.world.asked(place);
-        ctx.brought = Brought::read(&ctx.world.sessions, of_policy, request);
+        ctx.brought =
+            Brought::read(&ctx.world.sessions, of_policy, request, clock::moment_of(ctx.began));
         let snapshot = &ctx.world.snapshot;
         let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
         let circumstances =
@@ -303,7 +304,8 @@ impl ProxyHttp for Proxy {
             content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
         let kind = ctx.routed().map_or(Kind::Stream, |it| it.carriage.kind(true));
         let Some(attempt) = ctx.attempt_mut() else { return Ok(()) };
-        let first_byte = clock::elapsed_since(attempt.began);
+        let now = clock::instant();
+        let first_byte = now.saturating_duration_since(attempt.began);
         attempt.first_byte = Some(first_byte);
         if is_events && !attempt.is_stream {
             attempt.is_stream = true;
@@ -311,7 +313,7 @@ impl ProxyHttp for Proxy {
         }
         if let Some((_, endpoint)) = ctx.endpoint() {
             let failed = response.status.is_server_error();
-            endpoint.traffic.answered(clock::now(), first_byte, failed);
+            endpoint.traffic.answered(clock::moment_of(now), first_byte, failed);
             endpoint.metrics.first_byte(first_byte);
         }
         Ok(())
@@ -337,7 +339,7 @@ impl ProxyHttp for Proxy {
         let token = ctx.brought.as_ref().and_then(|brought| {
             let release = endpoint.release.as_ref().and_then(|it| it.to_str().ok());
             let place = (region.name.to_str().ok()?, release);
-            brought.renewed(&ctx.world.sessions, place, clock::now())
+            brought.renewed(&ctx.world.sessions, place, clock::moment_of(ctx.began))
         });
         if token.is_some() {
             self.metrics.visited(Some(ISSUED));

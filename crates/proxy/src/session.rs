@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use pingora::http::RequestHeader;
-use tidegate_control::clock;
 use tidegate_control::sessions::Sessions;
 use tidegate_core::Moment;
 use tidegate_core::ask::Session;
@@ -40,15 +39,20 @@ impl Brought {
     /// Reads what a request on this route brought along; `None` where the route keeps nobody.
     ///
     /// The header counts and then the cookies, of which the first one that is good.
-    pub fn read(sessions: &Sessions, route: &Route, request: &RequestHeader) -> Option<Self> {
+    pub fn read(
+        sessions: &Sessions,
+        route: &Route,
+        request: &RequestHeader,
+        now: Moment,
+    ) -> Option<Self> {
         let counts = match route.sticky {
             Stickiness::Off => return None,
             Stickiness::Session => true,
             Stickiness::Stream => request.headers.contains_key(&LAST_EVENT_ID),
         };
         let token = match request.headers.get(&sessions.header) {
-            Some(token) => Some(verify(sessions, token.as_bytes())),
-            None => of_cookies(sessions, &request.headers),
+            Some(token) => Some(verify(sessions, token.as_bytes(), now)),
+            None => of_cookies(sessions, &request.headers, now),
         };
         Some(Self { token, counts })
     }
@@ -88,19 +92,23 @@ impl Brought {
     }
 }
 
-fn verify(sessions: &Sessions, token: &[u8]) -> Result<Visit, TokenError> {
+fn verify(sessions: &Sessions, token: &[u8], now: Moment) -> Result<Visit, TokenError> {
     let token = std::str::from_utf8(token).map_err(|_not_text| TokenError::Malformed)?;
-    let token = sessions.verify(token, clock::now())?;
+    let token = sessions.verify(token, now)?;
     let release = token.release.as_deref().map(Name::from);
     Ok(Visit { region: Name::from(&*token.region), release, expires_s: token.expires_s })
 }
 
-fn of_cookies(sessions: &Sessions, headers: &HeaderMap) -> Option<Result<Visit, TokenError>> {
+fn of_cookies(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    now: Moment,
+) -> Option<Result<Visit, TokenError>> {
     let values = headers.get_all(COOKIE).iter().flat_map(|it| parts(it.as_bytes()));
     let tokens = values.filter_map(|it| of_name(it, &sessions.cookie));
     let mut first_error = None;
     for token in tokens.take(COOKIES_MAX) {
-        match verify(sessions, token) {
+        match verify(sessions, token, now) {
             Ok(visit) => return Some(Ok(visit)),
             Err(error) => first_error = first_error.or(Some(Err(error))),
         }

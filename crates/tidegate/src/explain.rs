@@ -102,7 +102,7 @@ pub(crate) fn answer(
             "generation": generation, "passed": [],
         }));
     };
-    let brought = Brought::read(sessions, route, &request);
+    let brought = Brought::read(sessions, route, &request, clock::now());
     let session = brought.as_ref().and_then(Brought::session);
     let (client, tried) = (question.client, RegionSet::EMPTY);
     let circumstances = Circumstances { client, session, full, tried };

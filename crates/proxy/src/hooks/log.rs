@@ -4,7 +4,6 @@ use http::Version;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session as Exchange;
 use tidegate_control::clock;
-use tidegate_core::Moment;
 use tidegate_core::route::{Choice, PinOutcome as Pin, Reason, SessionOutcome as Session};
 
 use super::Proxy;
@@ -97,7 +96,7 @@ impl Proxy {
         let report = place.and_then(|(_, endpoint)| endpoint.report.as_deref());
         let total_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
         let line = Line {
-            time: Moment(clock::now().0.saturating_sub(total_ms)),
+            time: clock::moment_of(ctx.began),
             id: ctx.id.as_ref().and_then(|it| it.to_str().ok()).unwrap_or("-"),
             generation: snapshot.generation,
             sequence: ctx.sequence,

@@ -7,6 +7,7 @@ use tidegate_core::policy::{StickyKey, StickyRules};
 
 use super::*;
 use crate::ctx::tests::route;
+use tidegate_control::clock;
 
 fn sessions() -> Sessions {
     let key = StickyKey { id: "k1".into(), secret: [7; 32].into() };
@@ -28,7 +29,7 @@ fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
 /// What a request brings along on a route of a kind: a region, a word, or nothing.
 fn brought(sticky: Stickiness, headers: &[(&'static str, &str)]) -> Option<String> {
     let route = Route { sticky, ..route() };
-    let brought = Brought::read(&sessions(), &route, &request(headers))?;
+    let brought = Brought::read(&sessions(), &route, &request(headers), clock::now())?;
     let word = brought.word(SessionOutcome::Absent);
     let region = brought.session().map(|it| it.region.to_owned());
     Some(region.or(word.map(str::to_owned)).unwrap_or_else(|| "-".to_owned()))
@@ -119,7 +120,8 @@ fn a_token_is_renewed_when_it_says_something_else_or_is_due() {
     let route = Route { sticky: Stickiness::Session, ..route() };
     let token = token("eu", Some("r1"));
     let read = |token: &str| {
-        Brought::read(&sessions, &route, &request(&[("x-region-session", token)])).unwrap()
+        Brought::read(&sessions, &route, &request(&[("x-region-session", token)]), clock::now())
+            .unwrap()
     };
     let brought = read(&token);
     let renewed = |place, now: Moment| brought.renewed(&sessions, place, now).is_some();
@@ -140,7 +142,7 @@ proptest! {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, value.clone());
-        let brought = of_cookies(&sessions(), &headers);
+        let brought = of_cookies(&sessions(), &headers, clock::now());
         prop_assert!(!matches!(brought, Some(Ok(_))));
         take_off(&mut headers, &sessions());
         if brought.is_none() {
