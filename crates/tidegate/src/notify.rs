@@ -38,8 +38,8 @@ pub(crate) fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Another process is the service from now on.
-pub(crate) fn successor(pid: u32) {
+/// Which process is the service from now on.
+pub(crate) fn main_process(pid: u32) {
     tell(&[NotifyState::MainPid(pid)]);
 }
 

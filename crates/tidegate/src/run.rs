@@ -27,7 +27,7 @@ use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
 use crate::stop::{Ending, Stop};
-use crate::upgrade::{Arrival, Called, Estate, Legacy, Predecessor, Sockets, Upgrades};
+use crate::upgrade::{Arrival, Called, Estate, Found, Legacy, Predecessor, Sockets, Upgrades};
 
 /// Idle connections that are kept to all endpoints together, for each thread.
 const POOLED_CONNECTIONS_MAX: usize = 1024;
@@ -48,7 +48,11 @@ pub(crate) type Traffic = Doors<HttpProxy<Proxy>>;
 /// In the folder `state` the last good policy is kept.
 pub(crate) fn run(path: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
     reload::heed_hangup().map_err(|error| Trouble::doing("watch for SIGHUP")(&error))?;
-    let mut predecessor = Predecessor::find()?;
+    let mut predecessor = match Predecessor::find()? {
+        Found::Nobody => None,
+        Found::Predecessor(predecessor) => Some(predecessor),
+        Found::Started => return Ok(ExitCode::SUCCESS),
+    };
     match begin(path, state, predecessor.as_mut()) {
         Ok(balancer) => Ok(balancer.run(predecessor)),
         Err(trouble) => {
@@ -88,6 +92,7 @@ struct Balancer {
     server: Server,
     policy: Arc<Policy>,
     stop: Stop<HttpProxy<Proxy>>,
+    upgrades: Upgrades,
     access: AccessLog,
 }
 
@@ -129,13 +134,13 @@ impl Balancer {
         server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
         server.add_service(background_service("controller", controller));
         server.add_service(background_service("reload", ReloadService::new(reloader)));
-        server.add_service(background_service("upgrades", upgrades));
+        server.add_service(background_service("upgrades", upgrades.clone()));
         let stop = Stop { handle, doors, admin, elders, ending };
-        Ok(Self { server, policy, stop, access })
+        Ok(Self { server, policy, stop, upgrades, access })
     }
 
     fn run(mut self, predecessor: Option<Predecessor>) -> ExitCode {
-        let Self { policy, stop, access, .. } = self;
+        let Self { policy, stop, upgrades, access, .. } = self;
         tracing::info!(
             regions = policy.regions.len(),
             routes = policy.routes.len(),
@@ -149,6 +154,8 @@ impl Balancer {
         self.server.add_service(background_service("arrival", arrival));
         let ending = stop.ending.clone();
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
+        // An upgrade that is still under way must not outlive the service that was stopped.
+        upgrades.give_up();
         access.flush();
         if !ending.was_succeeded()
             && let Some(socket) = &policy.admin.socket

@@ -227,7 +227,8 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
                     let open = self.open();
                     tracing::info!(open, connections, elders, "waiting for what is open");
                     if cause == Cause::Told {
-                        let status = format!("{connections} connections are still open");
+                        let status =
+                            format!("open: {connections} connections, {elders} processes before");
                         notify::still_stopping(EXTENSION, &status);
                     }
                 }

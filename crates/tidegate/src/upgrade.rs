@@ -26,18 +26,23 @@ use tokio::sync::mpsc;
 use crate::reload::Reloads;
 use crate::stop::{Cause, Ending};
 pub(crate) use elders::Elders;
-pub(crate) use take::{Arrival, Legacy, Predecessor};
+use successor::Successor;
+pub(crate) use take::{Arrival, Found, Legacy, Predecessor};
 
 mod elders;
 mod give;
 mod line;
 mod memory;
 mod message;
+mod successor;
 mod take;
 
 /// The environment variable that tells a process that its standard input is the line to its
 /// predecessor.
 const LINE: &str = "TIDEGATE_LINE";
+/// Its value for a process that is to start the successor, and for the successor itself.
+const STARTS: &str = "starts";
+const SUCCEEDS: &str = "succeeds";
 
 /// How long a successor may take when nobody says otherwise.
 pub(crate) const WITHIN: Duration = Duration::from_mins(1);
@@ -138,7 +143,7 @@ struct Inner {
     elders: Elders,
     called: Option<Called>,
     estate: OnceLock<Estate>,
-    under_way: Mutex<Option<give::Running>>,
+    under_way: Mutex<Option<Successor>>,
 }
 
 impl Upgrades {
@@ -163,6 +168,15 @@ impl Upgrades {
     pub(crate) fn hands_over(&self, estate: Estate) {
         // It is called once, where the process is put together.
         drop(self.0.estate.set(estate));
+    }
+
+    /// Ends a successor that does not serve; without one nothing happens.
+    pub(crate) fn give_up(&self) {
+        if !self.0.ending.was_succeeded()
+            && let Some(successor) = &*self.0.under_way()
+        {
+            successor.end();
+        }
     }
 
     /// What is known about the end of this process.
@@ -197,7 +211,7 @@ impl Upgrades {
         if self.0.estate.get().is_some_and(|it| it.reloads.status().is_pending()) {
             return Err(Refused::Unconfirmed);
         }
-        *under_way = Some(give::Running::default());
+        *under_way = Some(Successor::default());
         self.0.ending.hands_over(true);
         drop(under_way);
         let (sender, progress) = mpsc::unbounded_channel();
@@ -228,7 +242,7 @@ impl Inner {
         self.ending.hands_over(false);
     }
 
-    fn under_way(&self) -> MutexGuard<'_, Option<give::Running>> {
+    fn under_way(&self) -> MutexGuard<'_, Option<Successor>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -250,10 +264,8 @@ impl BackgroundService for Upgrades {
         loop {
             tokio::select! {
                 cause = self.0.ending.began() => {
-                    if cause == Cause::Told
-                        && let Some(running) = &*self.0.under_way()
-                    {
-                        running.end();
+                    if cause == Cause::Told {
+                        self.give_up();
                     }
                     return;
                 }

@@ -3,8 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,19 +13,13 @@ use tokio::time::timeout;
 use super::line::{Broken, Line, SOCKETS_PER_FRAME_MAX};
 use super::memory::Remembered;
 use super::message::{Key, Knowledge, Late, Lot, PROTOCOL, Said, Told};
-use super::{Called, Inner, LINE, Progress, Wanted};
+use super::successor::Successor;
+use super::{Called, Inner, Progress, Wanted};
 use crate::notify;
 use crate::stop::{Cause, Ending};
 
-/// How long a successor that closed the line gets to end by itself, so that we can say how.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often we look whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long we wait for our own listeners to be shut before we say that the successor serves.
 const LEFT_WITHIN: Duration = Duration::from_secs(5);
-/// Variables that a service manager means for one process alone.
-const NOT_INHERITED: [&str; 4] = ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
 /// Why a successor does not serve.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -43,48 +35,12 @@ enum Failure {
     Protocol(u32),
     #[error("the successor said something out of turn")]
     OutOfTurn,
+    #[error("the successor says that it is process {0}, which it is not")]
+    Stranger(u32),
     #[error("{0} cannot be handed over")]
     Own(&'static str),
     #[error("this process was told to stop meanwhile")]
     Stopped,
-}
-
-/// The successor of an upgrade that is under way, once it is started.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Running(Arc<Mutex<Option<Child>>>);
-
-impl Running {
-    /// Kills the successor, if there is one.
-    pub(super) fn end(&self) {
-        if let Some(child) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // It may have ended by itself.
-            drop(child.kill());
-        }
-    }
-
-    fn begin(&self, child: Child) -> u32 {
-        let pid = child.id();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        pid
-    }
-
-    fn taken(&self) -> Option<Child> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// How the successor ended, if it does so by itself soon.
-    fn last_words(&self) -> Option<String> {
-        let until = clock::instant() + LAST_WORDS;
-        while clock::instant() < until {
-            if let Some(child) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-                && let Ok(Some(status)) = child.try_wait()
-            {
-                return Some(status.to_string());
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-        None
-    }
 }
 
 /// Tries to be replaced, from the first step to the last word.
@@ -94,26 +50,21 @@ pub(super) fn upgrade(
     (called, wanted): (&Called, &Wanted),
     tell: &dyn Fn(Progress),
 ) {
-    let running = inner.under_way().clone().unwrap_or_default();
-    let attempt = Attempt { inner, runtime, running: &running, tell };
+    let successor = inner.under_way().clone().unwrap_or_default();
+    let attempt = Attempt { inner, runtime, successor: &successor, tell };
     let until = clock::instant() + wanted.within;
     let binary = wanted.binary.as_deref().unwrap_or(&called.binary);
     match attempt.hand_over(binary, called, until) {
-        Ok((version, line)) => {
-            let Some(child) = running.taken() else { return };
-            let pid = child.id();
+        Ok(Heir { pid, version, line }) => {
+            successor.let_go();
             // Whoever hears that the successor serves will not meet this process any more.
             drop(runtime.block_on(async { timeout(LEFT_WITHIN, inner.ending.left()).await }));
             tracing::info!(pid, version, "the successor serves, this process drains");
             tell(Progress::Done { pid, version });
-            after(inner.ending.clone(), line, child);
+            listen(inner.ending.clone(), line);
         }
         Err(failure) => {
-            if let Some(mut child) = running.taken() {
-                // It may have ended by itself.
-                drop(child.kill());
-                drop(child.wait());
-            }
+            successor.end();
             inner.handle.metrics().upgraded("failed");
             let why = failure.to_string();
             tracing::error!(why, "not upgraded, this process goes on");
@@ -123,8 +74,15 @@ pub(super) fn upgrade(
     }
 }
 
-/// Hears what the successor has to say as long as this process drains, and sees it end.
-fn after(ending: Ending, mut line: Line, mut child: Child) {
+/// A successor that serves.
+struct Heir {
+    pid: u32,
+    version: String,
+    line: Line,
+}
+
+/// Hears what the successor has to say as long as this process drains.
+fn listen(ending: Ending, mut line: Line) {
     line.may_wait();
     let hears = move || {
         while let Ok(word) = line.receive::<Late>() {
@@ -136,16 +94,14 @@ fn after(ending: Ending, mut line: Line, mut child: Child) {
         // The line stays open as long as this process lives: its end is how that is known.
         std::mem::forget(line);
     };
-    // Without the threads the service merely waits longer for its end.
+    // Without the thread the service merely waits longer for its end.
     drop(thread::Builder::new().name("elder".to_owned()).spawn(hears));
-    let reaps = move || drop(child.wait());
-    drop(thread::Builder::new().name("reaper".to_owned()).spawn(reaps));
 }
 
 struct Attempt<'a> {
     inner: &'a Inner,
     runtime: &'a runtime::Handle,
-    running: &'a Running,
+    successor: &'a Successor,
     tell: &'a dyn Fn(Progress),
 }
 
@@ -155,20 +111,15 @@ impl Attempt<'_> {
         (self.tell)(Progress::Step(step));
     }
 
-    fn hand_over(
-        &self,
-        binary: &Path,
-        called: &Called,
-        until: Instant,
-    ) -> Result<(String, Line), Failure> {
-        let (mut line, pid) = self.start(binary, called)?;
+    fn hand_over(&self, binary: &Path, called: &Called, until: Instant) -> Result<Heir, Failure> {
+        let start = |error| Failure::Start(binary.display().to_string(), error);
+        let (mut line, theirs) = Line::pair().map_err(start)?;
         line.must_end_by(until);
+        self.successor.start(binary, called, theirs).map_err(start)?;
+        self.step(format!("started {}", binary.display()));
         match self.talk(&mut line) {
-            Ok(version) => {
-                notify::successor(pid);
-                Ok((version, line))
-            }
-            Err(Failure::Line(Broken::Closed)) => Err(match self.running.last_words() {
+            Ok((pid, version)) => Ok(Heir { pid, version, line }),
+            Err(Failure::Line(Broken::Closed)) => Err(match self.successor.last_words() {
                 Some(status) => Failure::Ended(status),
                 None => Failure::Line(Broken::Closed),
             }),
@@ -176,28 +127,15 @@ impl Attempt<'_> {
         }
     }
 
-    fn start(&self, binary: &Path, called: &Called) -> Result<(Line, u32), Failure> {
-        let start = |error| Failure::Start(binary.display().to_string(), error);
-        let (line, theirs) = Line::pair().map_err(start)?;
-        let mut command = Command::new(binary);
-        command.args(&called.arguments).env(LINE, "1").stdin(Stdio::from(theirs));
-        for name in NOT_INHERITED {
-            command.env_remove(name);
-        }
-        let pid = self.running.begin(command.spawn().map_err(start)?);
-        self.step(format!("started {} as process {pid}", binary.display()));
-        Ok((line, pid))
-    }
-
-    /// Everything that is said until the successor serves; answers its version.
-    fn talk(&self, line: &mut Line) -> Result<String, Failure> {
-        let version = match line.receive()? {
-            Said::Hello { protocol: PROTOCOL, version } => version,
+    /// Everything that is said until the successor serves; answers its process and version.
+    fn talk(&self, line: &mut Line) -> Result<(u32, String), Failure> {
+        let (pid, version) = match line.receive()? {
+            Said::Hello { protocol: PROTOCOL, pid, version } => (pid, version),
             Said::Hello { protocol, .. } => return Err(Failure::Protocol(protocol)),
             Said::Failed(why) => return Err(Failure::Said(why)),
             Said::Step(_) | Said::Ready => return Err(Failure::OutOfTurn),
         };
-        self.step(format!("version {version} has read its policy"));
+        self.step(format!("process {pid}, version {version}, has read its policy"));
         self.give(line)?;
         loop {
             match line.receive()? {
@@ -207,13 +145,23 @@ impl Attempt<'_> {
                 Said::Hello { .. } => return Err(Failure::OutOfTurn),
             }
         }
-        self.step("it is ready".to_owned());
-        // As long as nothing else is said, nothing has changed.
-        line.send(&Told::Serve)?;
-        if !self.inner.ending.begin(Cause::Succeeded) {
-            return Err(Failure::Stopped);
+        if !self.successor.is(pid) {
+            return Err(Failure::Stranger(pid));
         }
-        Ok(version)
+        self.step("it is ready".to_owned());
+        // The manager hears who is the main process before it hears from there.
+        notify::main_process(pid);
+        if let Err(failure) = self.let_serve(line) {
+            notify::main_process(std::process::id());
+            return Err(failure);
+        }
+        Ok((pid, version))
+    }
+
+    /// Says the last word: until then nothing has changed.
+    fn let_serve(&self, line: &mut Line) -> Result<(), Failure> {
+        line.send(&Told::Serve)?;
+        if self.inner.ending.begin(Cause::Succeeded) { Ok(()) } else { Err(Failure::Stopped) }
     }
 
     /// Hands over the sockets, and then all that is known.

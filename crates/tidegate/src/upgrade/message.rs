@@ -16,6 +16,9 @@ pub(super) enum Said {
     Hello {
         /// Its protocol.
         protocol: u32,
+        /// Its process.
+        #[serde(default)]
+        pid: u32,
         /// Its version.
         version: String,
     },

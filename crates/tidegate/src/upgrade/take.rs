@@ -15,11 +15,12 @@ use tidegate_core::policy::StickyKey;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::LINE;
 use super::elders::Elders;
 use super::line::{Broken, Line};
 use super::memory::Remembered;
 use super::message::{Knowledge, Lot, PROTOCOL, Said, Told};
+use super::successor::start_and_let_go;
+use super::{Called, LINE, STARTS};
 use crate::doors::Inherited;
 use crate::notify;
 use crate::say::Trouble;
@@ -34,6 +35,17 @@ pub(crate) struct Predecessor {
     line: Line,
     pid: u32,
     was_ready: bool,
+}
+
+/// What a process is.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It is the first one.
+    Nobody,
+    /// It replaces this one.
+    Predecessor(Predecessor),
+    /// It has started somebody who does, and nothing is left to do.
+    Started,
 }
 
 /// What a process begins with.
@@ -54,10 +66,8 @@ impl Predecessor {
     ///
     /// # Errors
     /// When there should be a line to one, and standard input is none.
-    pub(crate) fn find() -> Result<Option<Self>, Trouble> {
-        if std::env::var_os(LINE).is_none() {
-            return Ok(None);
-        }
+    pub(crate) fn find() -> Result<Found, Trouble> {
+        let Some(role) = std::env::var_os(LINE) else { return Ok(Found::Nobody) };
         let trouble = |error: std::io::Error| {
             let why = format!("{LINE} is set, and standard input is no line: {error}");
             Trouble::Doing("find the process before this one", why)
@@ -65,7 +75,12 @@ impl Predecessor {
         let line = std::io::stdin().as_fd().try_clone_to_owned().map_err(trouble)?;
         let line = UnixStream::from(line);
         line.peer_addr().map_err(trouble)?;
-        Ok(Some(Self { line: Line::new(line), pid: 0, was_ready: false }))
+        if role == STARTS {
+            let started = Called::this_process().and_then(|it| start_and_let_go(&it));
+            started.map_err(|error| Trouble::doing("start the successor")(&error))?;
+            return Ok(Found::Started);
+        }
+        Ok(Found::Predecessor(Self { line: Line::new(line), pid: 0, was_ready: false }))
     }
 
     /// Says that this process cannot serve, and why.
@@ -83,7 +98,8 @@ impl Predecessor {
     }
 
     fn receive(&mut self) -> Result<Legacy, Broken> {
-        self.line.send(&Said::Hello { protocol: PROTOCOL, version: VERSION.to_owned() })?;
+        let (pid, version) = (std::process::id(), VERSION.to_owned());
+        self.line.send(&Said::Hello { protocol: PROTOCOL, pid, version })?;
         let mut listening: Vec<(String, OwnedFd)> = Vec::new();
         let elders = Elders::default();
         let knowledge = loop {
