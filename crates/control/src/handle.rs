@@ -140,6 +140,16 @@ impl Handle {
         self.send(Event::Leaving(cause))
     }
 
+    /// Counts once more how what was open has ended, and waits until that is told.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Handle::send`].
+    pub async fn has_left(&self, cause: Cause) -> Result<(), Busy> {
+        drop(self.ask(Event::Leaving(Some(cause))).await?);
+        Ok(())
+    }
+
     /// Whether traffic may be sent here: some region is routable, or at least everybody has been
     /// asked, so that what is answered is an answer and not a guess.
     pub fn is_ready(&self) -> bool {

@@ -145,7 +145,7 @@ pub(crate) struct Stop<A> {
 
 impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
     fn open(&self) -> u64 {
-        self.handle.world().regions.iter().map(|it| it.open.count()).sum()
+        self.handle.ledger().open()
     }
 
     /// Everything between the first word and the end.
@@ -154,7 +154,10 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
             self.leave().await;
             tokio::select! {
                 // What is open has all the time that it needs: nobody waits for the end.
-                () = self.until_empty(Cause::Succeeded) => return self.until_answered().await,
+                () = self.until_empty(Cause::Succeeded) => {
+                    self.has_left(drain::Cause::Upgrade).await;
+                    return self.until_answered().await;
+                }
                 () = self.ending.told() => self.stop(Duration::ZERO).await,
             }
         } else {
@@ -181,10 +184,12 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
             None => self.until_empty(Cause::Told).await,
             Some(within) if timeout(within, self.until_empty(Cause::Told)).await.is_ok() => {}
             Some(_) => {
-                tracing::warn!(open = self.open(), "the time to stop is over, requests are cut");
+                let what = self.handle.ledger().summary();
+                tracing::warn!(open = self.open(), %what, "the time to stop is over, requests are cut");
                 self.ending.0.unclean.store(true, Ordering::Relaxed);
             }
         }
+        self.has_left(drain::Cause::Stop).await;
     }
 
     /// Leaves every listener to the process that has taken over.
@@ -202,6 +207,13 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
     fn empties(&self, cause: drain::Cause) {
         if let Err(busy) = self.handle.leave(Some(cause)) {
             tracing::warn!(%busy, "how requests end is not counted");
+        }
+    }
+
+    /// Tells how everything has ended since then, before the process does.
+    async fn has_left(&self, cause: drain::Cause) {
+        if timeout(ANSWERED_WITHIN, self.handle.has_left(cause)).await.is_err() {
+            tracing::warn!("how requests ended is not counted");
         }
     }
 
@@ -225,7 +237,8 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
                 () = sleep(LOOK_EVERY) => {}
                 _ = said.tick() => {
                     let open = self.open();
-                    tracing::info!(open, connections, elders, "waiting for what is open");
+                    let what = self.handle.ledger().summary();
+                    tracing::info!(open, %what, connections, elders, "waiting for what is open");
                     if cause == Cause::Told {
                         let status =
                             format!("open: {connections} connections, {elders} processes before");

@@ -98,3 +98,31 @@ fn a_region_that_is_put_back_in_the_middle_serves_on_and_counts_anew() {
     drop(socket);
     setting.until_empty("near");
 }
+
+#[test]
+fn a_process_that_stops_tells_how_everything_ended() {
+    let setting = Setting::of(&["near", "far"], &policy(""));
+    let mut events = Request::get(&setting.url("/sse?events=20&gap_ms=50")).stream().unwrap();
+    events.read_event().unwrap().unwrap();
+    let mut socket =
+        tidegate_harness::websocket(&setting.url("/ws"), &[("X-Region-Pin", "far")]).unwrap();
+    echo(&mut socket, "first");
+    setting.balancer.signal("TERM");
+    wait_until(SOON, "it empties itself", || setting.drains("near").len() == 1);
+    for region in ["near", "far"] {
+        let drain = setting.drain(region);
+        assert_eq!((&drain["cause"], &drain["open_at_start"]), (&json!("stop"), &json!(1)));
+    }
+    assert_eq!(rest(&mut events).unwrap(), (1..20).collect::<Vec<u64>>());
+    echo(&mut socket, "last");
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    assert!(setting.balancer.await_exit(SOON).success());
+    let logs = setting.balancer.logs();
+    for region in ["near", "far"] {
+        let told = |it: &&str| it.contains(" drained ") && it.contains(&format!("region={region}"));
+        let line = logs.lines().find(told);
+        let line = line.unwrap_or_else(|| panic!("nothing is told of {region}: {logs}"));
+        assert!(line.contains("cause=\"stop\"") && line.contains("completed=1"), "{line}");
+    }
+}

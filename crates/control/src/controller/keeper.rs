@@ -39,6 +39,8 @@ pub(super) struct Keeper {
     ledger: Arc<Ledger>,
     /// Whether the ledger shows the drains as they are.
     is_shown: bool,
+    /// Whether somebody wants to know what is open because the process leaves.
+    is_leaving: bool,
     policy: watch::Sender<Arc<Policy>>,
     inbox: Inbox,
     probers: Probers,
@@ -67,6 +69,7 @@ impl Keeper {
             metrics: Arc::clone(handle.metrics()),
             ledger: Arc::clone(handle.ledger()),
             is_shown: false,
+            is_leaving: false,
             policy: sender,
             inbox,
             lists: Lists::new(handle.clone(), parse_endpoints),
@@ -100,8 +103,8 @@ impl Keeper {
             }
             self.publish();
             self.count_out();
-            self.answer();
             self.carry_out();
+            self.answer();
         }
     }
 
@@ -126,12 +129,12 @@ impl Keeper {
                 self.lists.read(policy);
             }
             Event::Probed { endpoint, outcome, .. } => self.count_probe(*endpoint, outcome),
+            Event::Leaving(_) => self.is_leaving = true,
             // Read before a policy that lists the region's endpoints itself: out of date.
             Event::Listed { region, .. } if !self.reads_file_of(region) => return,
             Event::Listed { .. }
             | Event::Observed { .. }
             | Event::Drained { .. }
-            | Event::Leaving(_)
             | Event::Counted(_)
             | Event::Released(_)
             | Event::Tick => {}
@@ -165,7 +168,7 @@ impl Keeper {
     /// Counts what is open where a drain was decided, now that the world shows it: whatever came
     /// before is open, and nothing new comes after.
     fn count_out(&mut self) {
-        if self.board.is_awaiting_count() {
+        if self.board.is_awaiting_count() || std::mem::take(&mut self.is_leaving) {
             self.count();
         }
         let has_turned = |it: &Effect| matches!(it, Effect::DrainTurned { .. });

@@ -137,6 +137,10 @@ impl<'r> Simulation<'r> {
     fn settle(&mut self, time: Duration, quiet: Quiet) -> Result<(), String> {
         let end = self.now.plus(time);
         self.pass_until(end)?;
+        let drains = self.board.drains();
+        if let Some(flip) = drains.iter().find(|it| !it.drain.is_drained()) {
+            return Err(format!("nothing is open, and {flip:?}"));
+        }
         self.quiet = quiet;
         for route in 0..self.policy.routes.len() {
             let ask = Ask { client_hash: self.rng.u64(..), ..dice::plain(route) };
