@@ -16,7 +16,8 @@
 //! 7. [`balance`]: which endpoint of the chosen region.
 //! 8. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
 //! 9. [`drain`]: how a region or an endpoint is emptied.
-//! 10. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 10. [`fence`]: what is remembered of a write, so that it is delivered at most once.
+//! 11. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
@@ -26,6 +27,7 @@ pub mod distance;
 pub mod drain;
 pub mod ejection;
 pub mod explain;
+pub mod fence;
 pub mod health;
 pub mod hold;
 pub mod id;
