@@ -203,6 +203,15 @@ impl Drain {
         }
     }
 
+    /// The same drain in the process that takes over from this one, where nothing is open yet.
+    ///
+    /// What is open stays behind, in the drain of the process that is replaced.
+    #[must_use]
+    pub fn handed_over(mut self) -> Self {
+        self.lost(self.open);
+        self
+    }
+
     /// The next step that it takes at this moment, if any: to be asked again until there is none.
     ///
     /// `open` is what is open at everybody that it covers, and `is_fresh` says that this was

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::contract::Contract;
 use crate::distance::Distance;
+use crate::drain::Drain;
 use crate::ejection::{Ejection, Tally};
 use crate::health::Health;
 use crate::hold::Hold;
@@ -36,6 +37,8 @@ pub struct RegionMemory {
     pub verdict: Verdict,
     /// Since when.
     pub since: Moment,
+    /// How far it is emptied, if it is. What is open is not handed over, and is open no more here.
+    pub drain: Option<Drain>,
     /// Why it was last told to be held back, if it was.
     pub held: Option<Held>,
     /// Whether and why its failback waits.
@@ -55,6 +58,8 @@ pub struct EndpointMemory {
     pub weight: u16,
     /// Whether the operator takes it out.
     pub drained: bool,
+    /// How far it is emptied apart from its region, if it is.
+    pub drain: Option<Drain>,
     /// What probes said. Its differences from the contract are worked out again.
     pub health: Health,
     /// What traffic said.
@@ -70,6 +75,7 @@ impl RegionState {
         RegionMemory {
             name: Name::clone(&self.name),
             drained: self.drained,
+            drain: self.drain.map(Drain::handed_over),
             verdict: self.verdict,
             since: self.since,
             held: self.held,
@@ -85,6 +91,7 @@ impl RegionState {
         Self {
             endpoints,
             drained: memory.drained,
+            drain: memory.drain,
             hold: memory.hold,
             distance: memory.distance,
             verdict: memory.verdict,
@@ -100,6 +107,7 @@ impl EndpointState {
             address: self.address,
             weight: self.weight,
             drained: self.drained,
+            drain: self.drain.map(Drain::handed_over),
             health: self.health.clone(),
             // Counters begin at nothing in another process.
             ejection: Ejection { last: Tally::default(), ..self.ejection.clone() },
@@ -112,6 +120,7 @@ impl EndpointState {
         Self {
             weight: memory.weight,
             drained: memory.drained,
+            drain: memory.drain,
             health: memory.health,
             ejection: memory.ejection,
             proven: memory.proven,

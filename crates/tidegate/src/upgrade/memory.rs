@@ -5,12 +5,14 @@
 //! memory that knows nothing, so that either side may be the newer one.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::Moment;
 use tidegate_core::board::memory::{EndpointMemory, Memory, RegionMemory};
 use tidegate_core::contract::{BlobManifest, Contract, Found, Key, Queue, Report, Source, Value};
 use tidegate_core::distance::Distance;
+use tidegate_core::drain::{Cause, Drain, Outcomes, Stage};
 use tidegate_core::ejection::{Ejection, Out, SAMPLES_MAX};
 use tidegate_core::health::Health;
 use tidegate_core::hold::{Hold, LOSSES_MAX};
@@ -48,6 +50,7 @@ enum SourceText {
 struct RegionText {
     name: String,
     drained: bool,
+    drain: Option<DrainText>,
     verdict: String,
     since: Away,
     held: Option<String>,
@@ -82,6 +85,8 @@ struct EndpointText {
     weight: u16,
     #[serde(default)]
     drained: bool,
+    #[serde(default)]
+    drain: Option<DrainText>,
     #[serde(default)]
     health: HealthText,
     #[serde(default)]
@@ -136,6 +141,29 @@ struct EjectionText {
     out: Option<(Away, Away)>,
     times: u32,
     returned: Option<Away>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DrainText {
+    cause: String,
+    since: Away,
+    stage: StageText,
+    open_at_start: u64,
+    joined: u64,
+    moved: u64,
+    /// Completed, left by the client, broken by the endpoint, closed by us.
+    outcomes: [u64; 4],
+    is_overdue: bool,
+    is_forced: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StageText {
+    Beginning,
+    Draining,
+    /// After so many milliseconds.
+    Drained(u64),
 }
 
 impl Remembered {
@@ -195,6 +223,7 @@ impl Clock {
         RegionText {
             name: region.name.to_string(),
             drained: region.drained,
+            drain: region.drain.as_ref().map(|it| self.drain_text(it)),
             verdict: region.verdict.word().to_owned(),
             since: self.away(region.since),
             held: region.held.map(|it| it.word().to_owned()),
@@ -223,6 +252,7 @@ impl Clock {
         Ok(RegionMemory {
             name: text.name.into(),
             drained: text.drained,
+            drain: text.drain.as_ref().and_then(|it| self.drain(it)),
             verdict: verdict(&text.verdict)?,
             since: self.moment(text.since),
             held: text.held.as_deref().map(state::held_of).transpose()?,
@@ -244,6 +274,47 @@ impl Clock {
         })
     }
 
+    fn drain_text(self, drain: &Drain) -> DrainText {
+        let Outcomes { completed, client_closed, upstream_died, forced } = drain.outcomes;
+        DrainText {
+            cause: drain.cause.word().to_owned(),
+            since: self.away(drain.since),
+            stage: match drain.stage {
+                Stage::Beginning => StageText::Beginning,
+                Stage::Draining => StageText::Draining,
+                Stage::Drained { took } => {
+                    StageText::Drained(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+                }
+            },
+            open_at_start: drain.open_at_start,
+            joined: drain.joined,
+            moved: drain.moved,
+            outcomes: [completed, client_closed, upstream_died, forced],
+            is_overdue: drain.is_overdue,
+            is_forced: drain.is_forced,
+        }
+    }
+
+    /// A drain; one for a cause that is not known here begins anew, for the cause that it has here.
+    fn drain(self, text: &DrainText) -> Option<Drain> {
+        let cause = Cause::ALL.into_iter().find(|it| it.word() == text.cause)?;
+        let [completed, client_closed, upstream_died, forced] = text.outcomes;
+        Some(Drain {
+            stage: match &text.stage {
+                StageText::Beginning => Stage::Beginning,
+                StageText::Draining => Stage::Draining,
+                StageText::Drained(ms) => Stage::Drained { took: Duration::from_millis(*ms) },
+            },
+            open_at_start: text.open_at_start,
+            joined: text.joined,
+            moved: text.moved,
+            outcomes: Outcomes { completed, client_closed, upstream_died, forced },
+            is_overdue: text.is_overdue,
+            is_forced: text.is_forced,
+            ..Drain::new(cause, self.moment(text.since))
+        })
+    }
+
     fn endpoint_text(self, endpoint: &EndpointMemory) -> EndpointText {
         let EndpointMemory { health, ejection, .. } = endpoint;
         let samples = ejection.samples.iter();
@@ -251,6 +322,7 @@ impl Clock {
             address: endpoint.address,
             weight: endpoint.weight,
             drained: endpoint.drained,
+            drain: endpoint.drain.as_ref().map(|it| self.drain_text(it)),
             health: HealthText {
                 verdict: health.verdict.word().to_owned(),
                 since: self.away(health.since),
@@ -282,6 +354,7 @@ impl Clock {
             address: text.address,
             weight: text.weight,
             drained: text.drained,
+            drain: text.drain.as_ref().and_then(|it| self.drain(it)),
             health: Health {
                 report: health.report.map(|it| report(it).into()),
                 failure: health.failure.as_deref().map(state::failure_of).transpose()?,

@@ -1,8 +1,9 @@
 //! What is emptied and why, and what the board tells of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::board::{Effect, Event};
+use crate::board::{Board, Effect, Event};
 use crate::drain::{Cause, Drain, Outcomes, Reading, Turn};
 use crate::health::ProbeFailure;
 use crate::policy::EndpointSource;
@@ -230,4 +231,23 @@ fn nothing_is_closed_unless_the_policy_says_so() {
     assert_eq!(closed(None).0, Vec::<Vec<_>>::new());
     let (told, open) = closed(Some(millis(5_000)));
     assert_eq!(told, [open], "once, and nobody who has nothing open");
+}
+
+#[test]
+fn an_heir_goes_on_with_a_drain_and_leaves_what_is_open_behind() {
+    let mut scene = Scene::green(two_regions());
+    drop(scene.count(&[(us(0), 3, 5)]));
+    drop(scene.operate("us", None, true));
+    scene.pass(seconds(2));
+    drop(scene.count(&[(us(0), 2, 6)]));
+    let before = scene.board.drains().remove(0).drain;
+    scene.pass(seconds(1));
+    let memory = scene.board.memory();
+    let (heir, effects) = Board::remembering(scene.now, Arc::new(two_regions()), memory);
+    assert_eq!(turns(&effects), [told("us", Turn::Drained)]);
+    let drain = heir.drains().remove(0).drain;
+    assert_eq!((drain.cause, drain.since), (Cause::Operator, before.since));
+    assert_eq!((drain.open_at_start, drain.open, drain.moved), (3, 0, 2));
+    assert_eq!((drain.outcomes, before.open), (before.outcomes, 2));
+    assert_eq!(drain.open_at_start + drain.joined, drain.outcomes.total() + drain.moved);
 }

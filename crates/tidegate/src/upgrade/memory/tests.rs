@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::board::{Board, Effect, Event};
+use tidegate_core::drain::{Outcomes, Reading};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::EndpointId;
 
@@ -76,6 +77,9 @@ fn memory() -> Memory {
     tell(50, Event::Drained { region: "us".into(), endpoint: None, out: true });
     let endpoint = Some("127.0.0.1:4".parse().unwrap());
     tell(51, Event::Drained { region: "eu".into(), endpoint, out: true });
+    let (open, ended) = (2, Outcomes { completed: 3, forced: 1, ..Outcomes::default() });
+    tell(52, Event::Counted(vec![(ids[0], Reading { open, ended: Outcomes::default() })]));
+    tell(53, Event::Counted(vec![(ids[0], Reading { open, ended })]));
     board.memory()
 }
 
