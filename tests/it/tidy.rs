@@ -32,9 +32,10 @@ const CORE_NEVER_SAYS: [&str; 9] = [
 const TOP: [&str; 8] =
     ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "crates", "deploy", "policies", "tests"];
 /// Which of our crates each crate may use: dependencies point down only.
-const FLOORS: [(&str, &[&str]); 4] = [
+const FLOORS: [(&str, &[&str]); 5] = [
     ("core", &[]),
     ("policy", &["tidegate-core"]),
+    ("fence", &["tidegate-core"]),
     ("control", &["tidegate-core"]),
     ("proxy", &["tidegate-control", "tidegate-core"]),
 ];

@@ -1,0 +1,255 @@
+//! What every store can do: one record changes by one rule, and nobody sees half of it.
+
+use tidegate_core::fence::family::{FamilyKey, Kin};
+use tidegate_core::fence::key::FenceKey;
+use tidegate_core::fence::proof::NonDelivery;
+use tidegate_core::fence::record::{Answer, Doubt, Owner, Record};
+use tidegate_core::fence::retention::Retention;
+use tidegate_core::fence::rules::{Claimed, Resolution, Resolved, Settled, Terms};
+use tidegate_core::{Moment, id::Epoch};
+
+use crate::embedded::Embedded;
+
+/// Where the records are.
+///
+/// A closed set, and so no trait: every store is known here, and the conformance suite runs on each.
+#[derive(Debug)]
+pub enum Store {
+    /// In a file on this machine.
+    Embedded(Embedded),
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It cannot be reached, or does not answer in time. It may have done it, or do it yet.
+    #[error("the store cannot be reached")]
+    Unreachable,
+    /// Too many wait for it already. It has done nothing.
+    #[error("too many operations wait for the store")]
+    Crowded,
+    /// It has no room for new keys, and forgets none that is alive. It has done nothing.
+    #[error("the store has no room for new keys")]
+    Full,
+    /// It is not the store that it was: its marker is missing. It has done nothing.
+    #[error("the store has lost its marker")]
+    Cold,
+    /// There is a newer epoch than the claim's. It has done nothing.
+    #[error("the epoch is over, {0} is the one now")]
+    Stale(Epoch),
+}
+
+impl Failure {
+    /// Whether it may have been done all the same.
+    pub fn is_unsure(self) -> bool {
+        match self {
+            Self::Unreachable => true,
+            Self::Crowded | Self::Full | Self::Cold | Self::Stale(_) => false,
+        }
+    }
+}
+
+/// Who resolves a doubt, and why. It is written down together with the resolution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Who says so.
+    pub who: String,
+    /// On what grounds.
+    pub reason: String,
+}
+
+/// A line of what was resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLine {
+    /// When.
+    pub at: Moment,
+    /// Of which key.
+    pub key: FenceKey,
+    /// Of whose claim.
+    pub owner: Owner,
+    /// Whether it was said to be executed.
+    pub executed: bool,
+    /// Who and why.
+    pub audit: Audit,
+}
+
+/// Which records are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Those in doubt, by the end of their lease, the oldest first.
+    InDoubt,
+    /// Those in flight, by the end of their lease.
+    InFlight,
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Records in flight.
+    pub in_flight: u64,
+    /// Records in doubt.
+    pub in_doubt: u64,
+    /// When the claim was made that is open for the longest time.
+    pub oldest_open: Option<Moment>,
+    /// Bytes that are used.
+    pub bytes: u64,
+    /// Bytes that may be used; 0 without a limit.
+    pub bytes_max: u64,
+    /// When the store began to remember.
+    pub born: Moment,
+}
+
+/// What maintenance has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Records that were forgotten.
+    pub forgotten: u64,
+    /// Those of them that were open: their writes can be executed again, and nobody knows whether
+    /// they were.
+    pub unsafely: u64,
+    /// Claims of processes that have ended, which are in doubt now.
+    pub doubted: u64,
+    /// There is more to do at once.
+    pub has_more: bool,
+}
+
+/// Hands each operation to the store that there is.
+macro_rules! each {
+    ($store:expr, $inner:ident => $call:expr) => {
+        match $store {
+            Store::Embedded($inner) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Claims a key.
+    ///
+    /// # Errors
+    /// Why nobody may deliver the write.
+    ///
+    /// # Cancel safety
+    /// The claim may be made after the future is dropped; whoever drops it has to release it.
+    pub async fn claim(&self, key: FenceKey, terms: &Terms) -> Result<Claimed, Failure> {
+        each!(self, it => it.claim(key, terms).await)
+    }
+
+    /// Begins a lease anew. Tells whether the owner still had it.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn renew(&self, key: FenceKey, terms: &Terms) -> Result<bool, Failure> {
+        each!(self, it => it.renew(key, terms).await)
+    }
+
+    /// Writes an answer down.
+    ///
+    /// # Errors
+    /// Why it is not written, or not known to be.
+    pub async fn complete(
+        &self,
+        key: FenceKey,
+        terms: &Terms,
+        answer: &Answer,
+    ) -> Result<Settled, Failure> {
+        each!(self, it => it.complete(key, terms, answer).await)
+    }
+
+    /// Writes a doubt down.
+    ///
+    /// # Errors
+    /// Why it is not written, or not known to be.
+    pub async fn doubt(
+        &self,
+        key: FenceKey,
+        terms: &Terms,
+        doubt: Doubt,
+    ) -> Result<Settled, Failure> {
+        each!(self, it => it.doubt(key, terms, doubt).await)
+    }
+
+    /// Gives a claim back. Tells whether there was one to give back.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn release(
+        &self,
+        key: FenceKey,
+        owner: Owner,
+        proof: NonDelivery,
+    ) -> Result<bool, Failure> {
+        each!(self, it => it.release(key, owner, proof).await)
+    }
+
+    /// What is remembered of a key.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn look(&self, key: FenceKey) -> Result<Option<Record>, Failure> {
+        each!(self, it => it.look(key).await)
+    }
+
+    /// Ends a doubt, and writes down who did so.
+    ///
+    /// # Errors
+    /// Why it is not ended, or not known to be.
+    pub async fn resolve(
+        &self,
+        key: FenceKey,
+        resolution: Resolution,
+        retention: Retention,
+        audit: Audit,
+    ) -> Result<Resolved, Failure> {
+        each!(self, it => it.resolve(key, resolution, retention, audit).await)
+    }
+
+    /// What was resolved, the newest first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn audit(&self, limit: u32) -> Result<Vec<AuditLine>, Failure> {
+        each!(self, it => it.audit(limit).await)
+    }
+
+    /// Meets the family of an event; it is remembered for as long as `retention` keeps answers.
+    ///
+    /// # Errors
+    /// Why the family is not known.
+    pub async fn family(
+        &self,
+        family: FamilyKey,
+        key: FenceKey,
+        retention: Retention,
+    ) -> Result<Kin, Failure> {
+        each!(self, it => it.family(family, key, retention).await)
+    }
+
+    /// Open records.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn list(
+        &self,
+        filter: Filter,
+        limit: u32,
+    ) -> Result<Vec<(FenceKey, Record)>, Failure> {
+        each!(self, it => it.list(filter, limit).await)
+    }
+
+    /// How the store is.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn gauges(&self) -> Result<Gauges, Failure> {
+        each!(self, it => it.gauges().await)
+    }
+
+    /// Forgets what is over and doubts what nobody is at any more. While a failover window is
+    /// open, nothing is forgotten.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn maintain(&self, is_window_open: bool) -> Result<Maintained, Failure> {
+        each!(self, it => it.maintain(is_window_open).await)
+    }
+}
