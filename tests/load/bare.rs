@@ -46,6 +46,8 @@ pub(crate) fn serve(arguments: &[String]) -> io::Result<()> {
     let [listen, origin] = arguments else {
         return Err(io::Error::other("usage: --bare LISTEN ORIGIN"));
     };
+    // Small pages, as tidegate has them.
+    rustix::thread::disable_transparent_huge_pages(true)?;
     let origin = origin.parse().map_err(io::Error::other)?;
     // Without the two limits it would answer the signal that ends it with five minutes of patience.
     let conf = ServerConf {

@@ -16,7 +16,6 @@ mod demo;
 mod doors;
 mod drain;
 mod explain;
-mod files;
 mod notify;
 mod process_key;
 mod region;
@@ -25,6 +24,7 @@ mod run;
 mod say;
 mod state;
 mod stop;
+mod system;
 mod upgrade;
 mod verbs;
 

@@ -22,11 +22,11 @@ use tidegate_proxy::connection::ConnectionMetrics;
 use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
-use crate::files;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
 use crate::stop::{Ending, Stop};
+use crate::system;
 use crate::upgrade::{Arrival, Called, Estate, Found, Legacy, Predecessor, Sockets, Upgrades};
 
 /// Idle connections that are kept to all endpoints together, for each thread.
@@ -102,7 +102,7 @@ impl Balancer {
         called: Option<Called>,
         legacy: Legacy,
     ) -> Result<Self, Trouble> {
-        files::raise();
+        system::prepare();
         let Legacy { sockets: mut inherited, memory, elders, process_key } = legacy;
         let key = process_key.map_or_else(process_key::make, Ok);
         let key = key.map_err(|error| Trouble::doing("make a key")(&error))?;
