@@ -139,6 +139,12 @@ fn a_health_check_follows_readiness() {
     setting.until_verdict("near", "green");
     assert_eq!(check(&admin).code, Some(0));
     assert_eq!(check(&socket).code, Some(0));
+    // A socket in the folder at hand needs no slash.
+    let beside = Command::new(TIDEGATE)
+        .args(["healthcheck", "--admin", "admin.sock"])
+        .current_dir(setting.balancer.directory())
+        .output();
+    assert!(beside.expect("it runs").status.success());
     setting.balancer.kill();
     let said = check(&admin);
     assert_eq!(said.code, Some(1));

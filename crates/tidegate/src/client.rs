@@ -101,7 +101,8 @@ impl<T: Read + Write> ReadWrite for T {}
 
 /// A connection to `HOST:PORT` or to the path of a socket.
 fn open(admin: &str, timeout: Duration) -> std::io::Result<Box<dyn ReadWrite>> {
-    if admin.contains('/') {
+    // An address has a port; a socket in the folder at hand has neither a slash nor a colon.
+    if admin.contains('/') || !admin.contains(':') {
         let stream = UnixStream::connect(admin)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
