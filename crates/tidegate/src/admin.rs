@@ -16,10 +16,10 @@ use tidegate_core::board::Event;
 use tidegate_proxy::connection::Connection;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::ending::Ending;
 use crate::explain::{Question, answer};
 use crate::reload::Reloads;
 use crate::state::State;
-use crate::stop::Ending;
 use crate::upgrade::{Progress, Upgrades};
 use crate::verbs::VERSION;
 

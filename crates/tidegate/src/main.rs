@@ -15,6 +15,7 @@ mod client;
 mod demo;
 mod doors;
 mod drain;
+mod ending;
 mod explain;
 mod notify;
 mod process_key;

@@ -22,10 +22,11 @@ use tidegate_proxy::connection::ConnectionMetrics;
 use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
+use crate::ending::Ending;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
-use crate::stop::{Ending, Stop};
+use crate::stop::Stop;
 use crate::system;
 use crate::upgrade::{Arrival, Called, Estate, Found, Legacy, Predecessor, Sockets, Upgrades};
 

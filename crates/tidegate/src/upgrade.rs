@@ -23,8 +23,8 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::ending::{Cause, Ending};
 use crate::reload::Reloads;
-use crate::stop::{Cause, Ending};
 pub(crate) use elders::Elders;
 use successor::Successor;
 pub(crate) use take::{Arrival, Found, Legacy, Predecessor};

@@ -20,9 +20,9 @@ use super::origin::Origin;
 use super::status::{Failure, Source, Status};
 use super::{Done, ORDERS_WAITING_MAX, Options, Order, Refused, Reloads, Request, Trigger, tell};
 use crate::doors::Inherited;
+use crate::ending::Ending;
 use crate::notify;
 use crate::run::{Traffic, wishes};
-use crate::stop::Ending;
 
 /// Time from one failed attempt to roll back to the next.
 const ROLL_BACK_AGAIN_AFTER: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use super::memory::Remembered;
 use super::message::{Key, Knowledge, Late, Lot, PROTOCOL, Said, Told};
 use super::successor::Successor;
 use super::{Called, Inner, Progress, Wanted};
+use crate::ending::{Cause, Ending};
 use crate::notify;
-use crate::stop::{Cause, Ending};
 
 /// How long we wait for our own listeners to be shut before we say that the successor serves.
 const LEFT_WITHIN: Duration = Duration::from_secs(5);
