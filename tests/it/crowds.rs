@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_harness::{
-    Balancer, Crowd, CrowdPlan, CrowdReport, Fault, Kind, Load, LoadPlan, Outcome, Reuse, TempDir,
-    free_address, wait_until,
+    Balancer, Crowd, CrowdPlan, CrowdReport, FakeRegion, Fault, Kind, Load, LoadPlan, Outcome,
+    Reuse, TempDir, free_address, wait_until,
 };
 
 use crate::setting::{PolicyText, SOON, Said, Setting, TIDEGATE, tidegate};
@@ -252,6 +252,26 @@ fn an_upgrade_whose_successor_crashes_cuts_no_stream() {
     setting.finish(crowd).assert_whole(STREAMS);
 }
 
+#[test]
+fn a_successor_that_does_not_become_ready_answers_nobody() {
+    let setting = crowded("");
+    let crowd = setting.crowd();
+    let text = fs::read_to_string(setting.balancer.policy_path()).expect("it is there");
+    // Under this one nothing is known for long, so whoever met the successor would get a 503.
+    let silent = FakeRegion::start("silent");
+    silent.set_fault(Fault::Hang);
+    let addresses = setting.regions.iter().map(|it| it.address().to_string());
+    let policy = addresses.fold(text, |text, it| text.replace(&it, &silent.address().to_string()));
+    let policy =
+        policy.replace("timeout: 500ms, stale_after: 3s", "timeout: 20s, stale_after: 60s");
+    fs::write(setting.balancer.policy_path(), policy).expect("it can be written");
+    let knocks = setting.knock();
+    let said = tidegate(&["upgrade", "--within", "2s", "--admin", &setting.socket()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    knocks.stop().assert_smooth();
+    setting.finish(crowd).assert_whole(STREAMS);
+}
+
 /// A program that is a script.
 fn script(directory: &TempDir, name: &str, script: &str) -> PathBuf {
     let program = directory.write(name, &format!("#!/bin/sh\n{script}\n"));
@@ -294,7 +314,7 @@ fn as_many_files_may_be_open_as_the_system_allows() {
     let programs = TempDir::new();
     let program = format!("ulimit -S -n 128; exec {TIDEGATE} \"$@\"");
     let program = script(&programs, "tidegate", &program);
-    let regions = vec![tidegate_harness::FakeRegion::start("near")];
+    let regions = vec![FakeRegion::start("near")];
     let policy = PolicyText::default();
     let door = free_address();
     let exe = program.display().to_string();

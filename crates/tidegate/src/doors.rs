@@ -84,6 +84,8 @@ struct Inner<A> {
 struct State {
     /// Where tasks run; `None` before the server starts.
     runtime: Option<Handle>,
+    /// Whether nothing is taken yet, although the server runs.
+    held: bool,
     doors: Vec<Door>,
     /// Doors that take nothing any more, as long as somebody is inside.
     leaving: Vec<Door>,
@@ -158,7 +160,7 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
                 Door::new(bound.swap_remove(place))
             };
             door.limit(head, keepalive);
-            if let Some(runtime) = &state.runtime {
+            if let Some(runtime) = state.runtime.as_ref().filter(|_| !state.held) {
                 door.open(runtime, &self.place());
             }
             state.doors.push(door);
@@ -194,8 +196,21 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
             .collect()
     }
 
-    /// Whether connections are taken.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Takes nothing until told to, also when the server runs. Whoever connects meanwhile waits,
+    /// or is taken by another process that has the same sockets.
+    pub(crate) fn hold(&self) {
+        self.state().held = true;
+    }
+
+    /// Takes connections from now on, or from the start of the server.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        state.held = false;
+        self.open_all(&mut state);
+    }
+
+    /// Whether the server runs, so that connections are taken as soon as they may be.
+    pub(crate) fn is_running(&self) -> bool {
         self.state().runtime.is_some()
     }
 
@@ -211,11 +226,19 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
 
     /// Opens every door, in the runtime of the caller.
     fn start(&self) {
-        let runtime = Handle::current();
         let mut state = self.state();
-        let place = self.place();
-        state.doors.iter_mut().for_each(|it| it.open(&runtime, &place));
-        state.runtime = Some(runtime);
+        state.runtime = Some(Handle::current());
+        self.open_all(&mut state);
+    }
+
+    fn open_all(&self, state: &mut State) {
+        let State { runtime, held, doors, .. } = state;
+        if let Some(runtime) = runtime.as_ref().filter(|_| !*held) {
+            let place = self.place();
+            for door in doors {
+                door.open(runtime, &place);
+            }
+        }
     }
 
     /// Looks at every connection, and ends those that waited too long.

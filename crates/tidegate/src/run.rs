@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pingora::apps::HttpServerOptions;
@@ -79,7 +79,7 @@ fn begin(
     // The process before it has a policy in force, so an older one is no help.
     let origin = origin.require_file()?;
     let balancer = Balancer::new((policy, origin), Some(called), predecessor.take_over()?)?;
-    predecessor.step("it has taken everything, and is about to take connections");
+    predecessor.step("it has taken everything, and starts");
     Ok(balancer)
 }
 
@@ -148,10 +148,24 @@ impl Balancer {
             site = policy.site.as_deref().unwrap_or("-"),
             "tidegate starts"
         );
-        let all = (stop.doors.clone(), stop.admin.clone());
-        let is_open = move || all.0.is_open() && all.1.iter().all(Doors::is_open);
-        let (handle, elders) = (stop.handle.clone(), stop.elders.clone());
-        let arrival = Arrival::new(handle, elders, predecessor, is_open);
+        let (doors, admin) = (stop.doors.clone(), stop.admin.clone());
+        if predecessor.is_some() {
+            doors.hold();
+            admin.iter().for_each(Doors::hold);
+        }
+        let arrival = Arrival {
+            handle: stop.handle.clone(),
+            elders: stop.elders.clone(),
+            predecessor: Mutex::new(predecessor),
+            is_running: Box::new({
+                let (doors, admin) = (doors.clone(), admin.clone());
+                move || doors.is_running() && admin.iter().all(Doors::is_running)
+            }),
+            open: Box::new(move || {
+                doors.open();
+                admin.iter().for_each(Doors::open);
+            }),
+        };
         self.server.add_service(background_service("arrival", arrival));
         let ending = stop.ending.clone();
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });

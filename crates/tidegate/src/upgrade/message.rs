@@ -24,7 +24,7 @@ pub(super) enum Said {
     },
     /// It has done a step.
     Step(String),
-    /// It takes connections and knows where they go.
+    /// It could take connections, and knows where they go.
     Ready,
     /// It cannot serve, and ends.
     Failed(String),
@@ -38,7 +38,7 @@ pub(super) enum Told {
     Sockets(Vec<Lot>),
     /// Everything that is known; the last thing that a successor needs.
     Knowledge(Knowledge),
-    /// It serves alone from now on.
+    /// It takes connections from now on, and nobody else does.
     Serve,
 }
 

@@ -129,7 +129,7 @@ impl Predecessor {
         drop(self.line.send(&Said::Step(step.to_owned())));
     }
 
-    /// Says that this process is ready, and waits until it serves alone.
+    /// Says that this process is ready, and waits until it may serve.
     ///
     /// Who dies after it has handed everything over leaves a successor that serves all the same.
     fn succeed(mut self, elders: &Elders) {
@@ -161,22 +161,13 @@ fn memory(board: serde_json::Value) -> Memory {
 
 /// Waits until the process can serve, and tells everybody whom that concerns.
 pub(crate) struct Arrival {
-    handle: Handle,
-    elders: Elders,
-    predecessor: Mutex<Option<Predecessor>>,
-    is_open: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Arrival {
-    /// For a process whose listeners are open when `is_open` says so.
-    pub(crate) fn new(
-        handle: Handle,
-        elders: Elders,
-        predecessor: Option<Predecessor>,
-        is_open: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
-        Self { handle, elders, predecessor: Mutex::new(predecessor), is_open: Box::new(is_open) }
-    }
+    pub(crate) handle: Handle,
+    pub(crate) elders: Elders,
+    pub(crate) predecessor: Mutex<Option<Predecessor>>,
+    /// Whether nothing but permission is missing to take connections.
+    pub(crate) is_running: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Takes connections from now on.
+    pub(crate) open: Box<dyn Fn() + Send + Sync>,
 }
 
 #[async_trait]
@@ -185,7 +176,7 @@ impl BackgroundService for Arrival {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Who replaces a process that was not ready has nothing to wait for.
         let is_heir_of_unready = predecessor.as_ref().is_some_and(|it| !it.was_ready);
-        while !((self.is_open)() && (is_heir_of_unready || self.handle.is_ready())) {
+        while !((self.is_running)() && (is_heir_of_unready || self.handle.is_ready())) {
             sleep(LOOK_EVERY).await;
         }
         if let Some(predecessor) = predecessor {
@@ -193,6 +184,9 @@ impl BackgroundService for Arrival {
             let pid = predecessor.pid;
             // The wait is for another process, and must not hold up this runtime.
             drop(spawn_blocking(move || predecessor.succeed(&elders)).await);
+            // Not earlier: what crashes on its way here takes no client along, and what knows
+            // nothing yet answers none. Who connects in between waits in the queue of the socket.
+            (self.open)();
             self.handle.metrics().upgraded("succeeded");
             tracing::info!(before = pid, "this process serves now");
         }
