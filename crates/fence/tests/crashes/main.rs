@@ -75,11 +75,21 @@ fn two_processes_never_win_one_key() {
     let directory = TempDir::new();
     let mut won = BTreeMap::new();
     let children = [(); 2].map(|()| Child::start(directory.path(), Mode::Race(RACED), 0));
-    for (process, mut child) in children.into_iter().enumerate() {
-        for (nth, _) in child.words(u64::MAX) {
+    // Both are heard at the same time: one whose words nobody takes would stand still, and be late.
+    let heard = std::thread::scope(|scope| {
+        let threads = children.map(|mut child| {
+            scope.spawn(move || {
+                let words: Vec<u64> = child.words(u64::MAX).map(|(nth, _)| nth).collect();
+                child.await_end();
+                words
+            })
+        });
+        threads.map(|it| it.join().expect("nobody panics"))
+    });
+    for (process, words) in heard.into_iter().enumerate() {
+        for nth in words {
             assert_eq!(won.insert(nth, process), None, "{nth} was won twice");
         }
-        child.await_end();
     }
     assert_eq!(won.len(), usize::try_from(RACED).expect("few"), "a key was won by nobody");
     let second = won.values().filter(|process| **process == 1).count();
