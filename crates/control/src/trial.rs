@@ -68,6 +68,7 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
         drain: DrainRules::default(),
         stop: StopRules::default(),
         watch: None,
+        fence: None,
     }
 }
 
@@ -123,6 +124,7 @@ fn route() -> Route {
         residency_name: None,
         strategy: Strategy::Nearest,
         sticky: Stickiness::Off,
+        fence: None,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(1),

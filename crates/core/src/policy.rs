@@ -15,6 +15,9 @@ use crate::ask::Intent;
 use crate::contract::Contract;
 use crate::id::{Name, RegionId, RegionSet};
 
+use fencing::{FenceRules, RouteFence};
+
+pub mod fencing;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +64,8 @@ pub struct Policy {
     pub stop: StopRules,
     /// How often the policy's file is looked at for changes; never if `None`.
     pub watch: Option<Duration>,
+    /// How writes are remembered; there must be one if a route is fenced.
+    pub fence: Option<FenceRules>,
 }
 
 impl Policy {
@@ -347,6 +352,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Which of its requests are kept where they were.
     pub sticky: Stickiness,
+    /// How its writes are fenced; not at all if `None`.
+    pub fence: Option<RouteFence>,
 }
 
 /// Which requests a route takes: all that is given must hold.

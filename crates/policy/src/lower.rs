@@ -55,6 +55,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         drain: lowering.drain(&file.drain),
         stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),
+        fence: None,
         regions,
     }
 }

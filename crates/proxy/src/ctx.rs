@@ -347,6 +347,7 @@ pub(crate) mod tests {
             drain: DrainRules::default(),
             stop: StopRules::default(),
             watch: None,
+            fence: None,
         }
     }
 
@@ -367,6 +368,7 @@ pub(crate) mod tests {
             residency_name: None,
             strategy: Strategy::default(),
             sticky: Stickiness::Off,
+            fence: None,
             timeouts: Timeouts {
                 connect: Duration::from_secs(1),
                 first_byte: Duration::from_secs(1),

@@ -1,6 +1,7 @@
 //! Signatures of webhooks: that the sender is who it says, and that its id is its own.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -50,13 +51,29 @@ pub enum SignatureError {
 
 /// A secret that a sender signs with.
 #[derive(Clone)]
-pub struct Secret(Hmac<Sha256>);
+pub struct Secret {
+    bytes: Arc<[u8]>,
+    keyed: Hmac<Sha256>,
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// A secret as these bytes.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let is_one = !bytes.is_empty();
-        Hmac::new_from_slice(bytes).ok().filter(|_| is_one).map(Self)
+        let keyed = Hmac::new_from_slice(bytes).ok().filter(|_| !bytes.is_empty())?;
+        Some(Self { bytes: bytes.into(), keyed })
+    }
+
+    /// The secret itself, for whoever compares two policies.
+    pub fn reveal(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// A secret as a sender of this scheme shows it: `whsec_` and base64 for Standard Webhooks, the
@@ -101,7 +118,7 @@ pub fn verify(
     let mut pairs =
         secrets.iter().flat_map(|secret| signed.macs.iter().map(move |mac| (secret, mac)));
     let is_made_with = |(secret, mac): (&Secret, &Vec<u8>)| {
-        let begun = secret.0.clone().chain_update(&signed.before_body);
+        let begun = secret.keyed.clone().chain_update(&signed.before_body);
         // This comparison takes the same time wherever the first difference is.
         begun.chain_update(given.body).verify_slice(mac).is_ok()
     };

@@ -54,6 +54,7 @@ pub(crate) fn policy(regions: &[(&str, u32)]) -> Policy {
         drain: DrainRules::default(),
         stop: StopRules::default(),
         watch: None,
+        fence: None,
     }
 }
 
@@ -92,6 +93,7 @@ fn route() -> Route {
         residency_name: None,
         strategy: Strategy::default(),
         sticky: Stickiness::Off,
+        fence: None,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_mins(2),

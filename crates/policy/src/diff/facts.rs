@@ -69,6 +69,7 @@ impl Facts {
             sticky: _,
             drain: _,
             stop: _,
+            fence: _,
         } = policy;
         let socket = socket.as_ref().map(|it| it.display());
         self.add("site", "", said([("name", or_none(site.as_ref()))]));
@@ -270,6 +271,7 @@ fn of_route(route: &Route, policy: &Policy) -> Said {
         strategy,
         timeouts: Timeouts { connect, first_byte, idle, websocket_idle, grpc_idle, body, total },
         sticky,
+        fence: _,
     } = route;
     said([
         ("takes", written::path(path)),

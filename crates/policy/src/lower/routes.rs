@@ -119,6 +119,7 @@ impl Lowering<'_> {
             },
             timeouts,
             sticky: Self::stickiness(route.sticky),
+            fence: None,
         }
     }
 
