@@ -1,14 +1,13 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 27] = [
+const FEATURES: [(&str, &str); 25] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
     ("client_geo", "use `strategy: nearest` or `strategy: measured`"),
     ("client_ca", "remove it"),
     ("dns", "list the addresses, or keep them in a file: `{ file: eu.endpoints }`"),
-    ("fence", "remove it"),
     ("gate", "remove it"),
     ("gated", "use `manual: true` or `after: 10m`"),
     ("geo", "use `distance` or `strategy: measured`"),
@@ -24,7 +23,6 @@ const FEATURES: [(&str, &str); 27] = [
     ("proxy_protocol", "remove it"),
     ("quic", "remove it"),
     ("rate_limit", "remove it"),
-    ("store", "remove it"),
     ("tls", "terminate TLS in front of tidegate for now"),
     ("traces", "remove it"),
     ("upstream_tls", "remove it"),
@@ -76,6 +74,6 @@ mod tests {
 
     #[test]
     fn a_known_feature_is_told_apart_from_an_unknown_word() {
-        assert!(feature("fence").is_some() && feature("fense").is_none());
+        assert!(feature("gate").is_some() && feature("gait").is_none());
     }
 }

@@ -15,6 +15,7 @@ use tidegate_core::policy::Policy;
 use crate::report::printable;
 
 mod facts;
+mod fence;
 mod written;
 
 /// What a policy says, thing by thing.

@@ -21,6 +21,8 @@ use crate::yaml;
 
 mod contract;
 mod doors;
+mod fence;
+mod fenced;
 mod regions;
 mod routes;
 mod rules;
@@ -55,7 +57,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         drain: lowering.drain(&file.drain),
         stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),
-        fence: None,
+        fence: lowering.fence(file.fence.as_ref()),
         regions,
     }
 }

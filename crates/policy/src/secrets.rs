@@ -8,9 +8,10 @@ use serde::Deserialize;
 use crate::flaws::Flaw;
 use crate::place::Step;
 
-/// The key whose value is a secret.
-const KEY: &str = "secret";
-/// Letters by which a key may differ from it and still be what was meant; `socket` differs by two.
+/// The keys whose values are secrets.
+const KEYS: [&str; 2] = ["secret", "password"];
+/// Letters by which a key may differ from one and still be what was meant: `secrets` does, and
+/// `socket` differs by two.
 const TYPOS_MAX: usize = 1;
 
 /// A secret: nothing but whoever asks for its bytes gets to see it.
@@ -31,9 +32,31 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret that somebody else chose, however short.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Credential(#[schemars(length(min = 1))] String);
+
+impl Credential {
+    /// The secret itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
 /// The message of a flaw without the value that it is about, where that is a secret.
 pub(crate) fn discreet(flaw: &Flaw) -> &str {
-    let is_secret = matches!(flaw.path.as_deref(), Some([.., Step::Key(key)]) if is_key(key));
+    let path = flaw.path.as_deref().unwrap_or_default();
+    let is_secret = match path {
+        [.., Step::Key(key)] | [.., Step::Key(key), Step::Item(_)] => is_key(key),
+        _ => false,
+    };
     match flaw.message.split_once(", found ") {
         Some((wanted, _)) if is_secret => wanted,
         None if is_secret && flaw.message.starts_with('`') => "the secret cannot be understood",
@@ -60,7 +83,7 @@ pub(crate) fn blotted(text: &str) -> String {
             continue;
         }
         let (value, after) = rest.split_at(value_len(rest, &line));
-        if value.trim_start().trim_start_matches(['"', '\'']).starts_with("file:") {
+        if is_reference(value) {
             blotted.push_str(value);
         } else {
             blotted.extend(value.chars().flat_map(stars));
@@ -112,8 +135,17 @@ fn stars(character: char) -> impl Iterator<Item = char> {
 }
 
 fn is_key(word: &str) -> bool {
-    word.len().abs_diff(KEY.len()) <= TYPOS_MAX
-        && strsim::damerau_levenshtein(&word.to_ascii_lowercase(), KEY) <= TYPOS_MAX
+    KEYS.iter().any(|key| {
+        word.len().abs_diff(key.len()) <= TYPOS_MAX
+            && strsim::damerau_levenshtein(&word.to_ascii_lowercase(), key) <= TYPOS_MAX
+    })
+}
+
+/// Whether a value, or every item of a list, is a reference to a file.
+fn is_reference(value: &str) -> bool {
+    let marks = |it: char| it.is_whitespace() || matches!(it, '[' | ']' | '-' | '"' | '\'');
+    let mut items = value.split([',', '\n']).map(|it| it.trim_matches(marks));
+    value.contains("file:") && items.all(|it| it.is_empty() || it.starts_with("file:"))
 }
 
 /// How long the value is that begins behind a key on this line.
@@ -122,6 +154,9 @@ fn value_len(after: &str, line: &Line) -> usize {
     let value = after.get(blanks..).unwrap_or_default();
     if let Some(quote @ ('"' | '\'')) = value.chars().next() {
         return blanks + quoted_len(value, quote);
+    }
+    if value.starts_with('[') {
+        return blanks + list_len(value);
     }
     if 0 < line.open
         && let Some(end) = value.find([',', '}', '\n'])
@@ -139,6 +174,31 @@ fn value_len(after: &str, line: &Line) -> usize {
         length += of_value.len();
     }
     length
+}
+
+/// How long a list in brackets is; to the end of everything when nothing ends it.
+fn list_len(value: &str) -> usize {
+    let mut open: usize = 0;
+    let mut rest = value;
+    while let Some(place) = rest.find(['[', ']', '"', '\'']) {
+        let (_, found) = rest.split_at(place);
+        let len = match found.chars().next() {
+            Some(quote @ ('"' | '\'')) => quoted_len(found, quote),
+            Some('[') => {
+                open += 1;
+                1
+            }
+            _ => {
+                open = open.saturating_sub(1);
+                1
+            }
+        };
+        rest = found.get(len..).unwrap_or_default();
+        if open == 0 {
+            return value.len() - rest.len();
+        }
+    }
+    value.len()
 }
 
 /// How long a text in quotes is; to the end of everything when nothing ends it.
@@ -180,6 +240,11 @@ mod tests {
         check("secret:", "secret:");
         check("secret: [ab, c]", "secret: **** **");
         check("secret: a\r\nb: c", "secret: *\r\nb: c");
+        check("{ secrets: [ab, \"c]\"], x: y }", "{ secrets: **** *****, x: y }");
+        check("secrets:\n  - ab\n  - c\nx: y", "secrets:\n  * **\n  * *\nx: y");
+        check("secrets: [\"file:a\", 'file:b']", "secrets: [\"file:a\", 'file:b']");
+        check("secrets: [\"file:a\", bc]", "secrets: ********** ***");
+        check("{ password: a b, passwords: c }", "{ password: * *, passwords: * }");
     }
 
     #[test]

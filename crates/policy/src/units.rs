@@ -77,6 +77,19 @@ pub(crate) fn percent(text: &str) -> Result<u64, UnitError> {
     number(text, &kind)
 }
 
+/// A duration as a policy would write it, in the largest unit that it is a whole number of.
+pub(crate) fn written(duration: &Duration) -> String {
+    let millis = duration.as_millis();
+    if Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)) != *duration {
+        return format!("{duration:?}");
+    }
+    let is_whole = |size: u64| millis != 0 && millis.is_multiple_of(size.into());
+    match DURATIONS.into_iter().rev().find(|(_, size)| is_whole(*size)) {
+        Some((unit, size)) => format!("{}{unit}", millis / u128::from(size)),
+        None => "0s".to_owned(),
+    }
+}
+
 fn number(text: &str, kind: &Kind) -> Result<u64, UnitError> {
     let end = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);

@@ -7,11 +7,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod contract;
+mod fence;
 mod forms;
 mod rules;
 mod sticky;
 
 pub(crate) use contract::{Contract, Expect, ExpectRule, KeySource, Mixed, Probe, Scalar, Weight};
+pub(crate) use fence::{
+    Durability, Encoding, Enforce, EventFields, Fence, FenceStore, KeyQuota, OtherIndex, Preset,
+    RedisStore, RedisTls, RedisTopology, RedisWait, Replay, RouteFence, RouteFenceRules, Sender,
+    StoreDown,
+};
 pub(crate) use forms::{
     AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText, WatchText,
 };
@@ -86,6 +92,9 @@ pub(crate) struct File {
     /// How clients are kept where they were, on routes that are `sticky`.
     #[serde(default)]
     pub(crate) sticky: Sticky,
+    /// How writes are remembered, so that each one is delivered at most once; needed where a route
+    /// has `fence`.
+    pub(crate) fence: Option<Fence>,
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
@@ -320,6 +329,8 @@ pub(crate) struct Route {
     /// Which of its requests are kept where their client was.
     #[serde(default)]
     pub(crate) sticky: Stickiness,
+    /// How its writes are fenced: `api`, `ingest`, or rules; not at all without this key.
+    pub(crate) fence: Option<RouteFence>,
     /// Its own deadlines.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,

@@ -248,7 +248,7 @@ fn routes() {
     check(|it| it.routes[0].timeouts.idle = SECOND, &search("timeouts.idle 301s → 1s"));
     check(|it| it.routes[0].timeouts.total = Some(SECOND), &search("timeouts.total none → 1s"));
     check(|it| it.routes[0].sticky = Stickiness::Stream, &search("sticky session → stream"));
-    check(|it| it.routes[2].name = "all".into(), "route rest: removed\nroute all: added");
+    check(|it| it.routes[5].name = "all".into(), "route rest: removed\nroute all: added");
     check(|it| it.routes.swap(0, 1), "route: in another order");
 }
 

@@ -20,6 +20,9 @@ pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 pub struct FenceRules {
     /// Where.
     pub store: FenceStore,
+    /// A file for writes that are fenced on this node alone while the store cannot be asked; there
+    /// must be one where a route says [`StoreDown::NodeLocal`].
+    pub local: Option<PathBuf>,
     /// How long after a flip writes may come again that were sent before it. The window stays open
     /// for so long.
     pub failover_window: Duration,
@@ -142,7 +145,8 @@ pub enum StoreDown {
     /// It is refused with 503.
     #[default]
     Refuse,
-    /// It is fenced on this node alone, in the embedded store; never while a window is open.
+    /// It is fenced on this node alone, in the file that [`FenceRules::local`] names; never while a
+    /// window is open.
     NodeLocal,
     /// It is delivered unfenced; only for endpoints that are idempotent themselves, and never while
     /// a window is open.

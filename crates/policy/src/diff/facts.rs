@@ -12,13 +12,14 @@ use tidegate_core::policy::{
     StickyRules, StopRules, Timeouts,
 };
 
-use super::written::{self, NONE, duration, flag, list, or_none};
+use super::written::{self, NONE, flag, list, or_none};
 use super::{Facts, Value};
+use crate::units::written as duration;
 
 /// What is said of one thing.
-type Said = Vec<(String, Value)>;
+pub(super) type Said = Vec<(String, Value)>;
 
-fn said<const N: usize>(facts: [(&str, String); N]) -> Said {
+pub(super) fn said<const N: usize>(facts: [(&str, String); N]) -> Said {
     facts.into_iter().map(|(name, text)| (name.to_owned(), Value::Text(text))).collect()
 }
 
@@ -38,10 +39,16 @@ impl Facts {
         facts.add("releases", "", of_releases(&policy.releases));
         facts.add("retries", "", of_retries(&policy.retries));
         facts.of_sticky(&policy.sticky);
+        if let Some(fence) = &policy.fence {
+            facts.of_fence(fence);
+        }
         facts.add("drain", "", of_drain(&policy.drain));
         facts.add("stop", "", of_stop(&policy.stop));
         for route in &policy.routes {
             facts.add("route", &route.name, of_route(route, policy));
+            if let Some(fence) = &route.fence {
+                facts.of_fenced(&route.name, fence);
+            }
         }
         facts.number_namesakes();
         facts

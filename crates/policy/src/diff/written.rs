@@ -11,29 +11,13 @@ use tidegate_core::policy::{
     Require, Stickiness, Strategy,
 };
 
-use crate::dates;
+use crate::{dates, units};
 
 /// The word for what is not there.
 pub(super) const NONE: &str = "none";
 
-/// The units of durations, from the longest, in milliseconds.
-const UNITS: [(&str, u128); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-
-pub(super) fn duration(duration: &Duration) -> String {
-    let millis = duration.as_millis();
-    if Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)) != *duration {
-        return format!("{duration:?}");
-    }
-    let unit = UNITS.into_iter().find(|(_, size)| millis != 0 && millis.is_multiple_of(*size));
-    match unit {
-        Some((unit, size)) => format!("{}{unit}", millis / size),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
-    }
-}
-
 pub(super) fn duration_or(duration: Option<&Duration>, none: &str) -> String {
-    duration.map_or_else(|| none.to_owned(), self::duration)
+    duration.map_or_else(|| none.to_owned(), units::written)
 }
 
 pub(super) fn or_none(value: Option<&impl ToString>) -> String {
@@ -126,7 +110,7 @@ pub(super) fn endpoints(source: &EndpointSource) -> String {
     match source {
         EndpointSource::Listed(_) => "listed".to_owned(),
         EndpointSource::File { path, every } => {
-            format!("file {} every {}", path.display(), duration(every))
+            format!("file {} every {}", path.display(), units::written(every))
         }
     }
 }
@@ -134,7 +118,7 @@ pub(super) fn endpoints(source: &EndpointSource) -> String {
 pub(super) fn failback(mode: Failback) -> String {
     match mode {
         Failback::Manual => "manual".to_owned(),
-        Failback::After(time) => format!("after {}", duration(&time)),
+        Failback::After(time) => format!("after {}", units::written(&time)),
     }
 }
 

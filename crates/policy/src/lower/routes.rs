@@ -42,7 +42,7 @@ impl Lowering<'_> {
             }
             first_places.entry(&route.name).or_insert(index);
             let flaws_before = self.flaws.count();
-            let lowered = self.route(&item, route, residencies, &timeouts);
+            let lowered = self.route(&item, route, file, (residencies, &timeouts));
             let is_sound = flaws_before == self.flaws.count();
             if let Some(earlier) = routes.iter().find(|it| it.matcher.covers(&lowered.matcher))
                 && is_sound
@@ -72,8 +72,8 @@ impl Lowering<'_> {
         &self,
         place: &Place<'_>,
         route: &yaml::Route,
-        residencies: &Residencies,
-        timeouts: &Timeouts,
+        file: &yaml::File,
+        (residencies, timeouts): (&Residencies, &Timeouts),
     ) -> Route {
         let mut timeouts = self.timeouts(&place.key("timeouts"), &route.timeouts, timeouts);
         if route.stream {
@@ -119,7 +119,7 @@ impl Lowering<'_> {
             },
             timeouts,
             sticky: Self::stickiness(route.sticky),
-            fence: None,
+            fence: self.route_fence(place, route, file),
         }
     }
 
