@@ -9,6 +9,7 @@
 
 mod client;
 mod crowd;
+mod history;
 mod limits;
 mod load;
 mod ports;
@@ -26,6 +27,12 @@ pub use client::h2::{H2, H2Stream, H2Upload, grpc_frame, grpc_messages};
 pub use client::message::{Reply, Request};
 pub use client::{get, websocket};
 pub use crowd::{Crowd, CrowdPlan, CrowdReport, Ended, Kind, Outcome, Protocol};
+pub use history::bound::share_at_most;
+pub use history::counts::Counts;
+pub use history::{
+    Attempt, Breach, Digest, Execution, History, Judgement, Rule, Told, Trouble, WriteName,
+    digest_of_answer,
+};
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
 pub use ports::{free_address, free_port, free_ports};
 pub use process::{Balancer, signal};
