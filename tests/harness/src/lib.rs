@@ -42,6 +42,7 @@ pub use redis::resp::{RedisConnection, RedisReply};
 pub use redis::sentinels::RedisSentinels;
 pub use redis::{Redis, RedisCertificates};
 pub use region::FakeRegion;
+pub use region::book::Written;
 pub use region::effects::Effect;
 pub use region::faults::Fault;
 pub use scripts::{json_line, node, python};

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod book;
 mod chat;
 mod contract;
 pub(crate) mod effects;
@@ -31,6 +32,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 use self::answer::Call;
+use self::book::{Book, Written};
 use self::contract::Contract;
 use self::effects::{Effect, Effects};
 use self::faults::Fault;
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     name: String,
     contract: Contract,
     effects: Effects,
+    book: Book,
     fault: Mutex<Option<Fault>>,
     latency: Mutex<Duration>,
     contract_latency: Mutex<Duration>,
@@ -94,6 +97,7 @@ impl FakeRegion {
             name: name.to_owned(),
             contract: Contract::new(name),
             effects: Effects::default(),
+            book: Book::default(),
             fault: Mutex::new(None),
             latency: Mutex::new(Duration::ZERO),
             contract_latency: Mutex::new(Duration::ZERO),
@@ -258,6 +262,14 @@ impl FakeRegion {
     /// Forgets all effects.
     pub fn clear_effects(&self) {
         self.shared.effects.clear();
+    }
+
+    /// Every write below `/write` that was carried out, in the order of the book.
+    ///
+    /// Waits first for those whose connections have gone and that are still to come.
+    pub fn written(&self) -> Vec<Written> {
+        wait_until(STOP_DEADLINE, "late writes are carried out", || self.shared.book.late() == 0);
+        self.shared.book.lines()
     }
 
     /// How many connections were ever accepted.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::body::{Body, Feed, whole};
+use super::book::{self, Late, Order};
 use super::effects::Name;
 use super::faults::Fault;
 use super::query::Query;
@@ -118,9 +119,18 @@ impl Call {
             Some(Fault::Hang | Fault::HangRequests) => return pending().await,
             Some(Fault::DieBeforeExecuting) => return self.die().await,
             Some(Fault::DieBeforeExecutingReused) if reused => return self.die().await,
+            Some(Fault::DieWhileExecuting) => return self.die_and_execute(request, name).await,
+            Some(Fault::DieWhileExecutingReused) if reused => {
+                return self.die_and_execute(request, name).await;
+            }
             Some(_) | None => {}
         }
-        let response = self.execute(request, &name).await?;
+        let is_write = request.uri().path().starts_with(book::PATH);
+        let response = if is_write {
+            self.write(request, &name, fault).await?
+        } else {
+            self.execute(request, &name).await?
+        };
         let latency = *lock(&self.shared.latency);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -128,11 +138,12 @@ impl Call {
         match fault {
             Some(Fault::DieAfterExecuting) => self.die().await,
             Some(Fault::DieAfterExecutingReused) if reused => self.die().await,
+            Some(Fault::HangAfterExecuting) => pending().await,
             Some(Fault::SlowFirstByte(wait)) => {
                 tokio::time::sleep(wait).await;
                 Ok(response)
             }
-            Some(Fault::Status(status)) => Ok(status_answer(status)),
+            Some(Fault::Status(status)) if !is_write => Ok(status_answer(status)),
             Some(Fault::DieMidBody) => self.die_mid_body(response).await,
             Some(Fault::Drip(gap)) => drip(response, gap).await,
             Some(_) | None => Ok(response),
@@ -143,6 +154,59 @@ impl Call {
     async fn die(&self) -> io::Result<Response<Body>> {
         self.link.end(Ending::Close);
         pending().await
+    }
+
+    /// A write, whose line stands in the book before anything is answered.
+    async fn write(
+        &self,
+        request: Request<Incoming>,
+        name: &Name,
+        fault: Option<Fault>,
+    ) -> io::Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        self.shared.effects.executed(name);
+        let status = match fault {
+            Some(Fault::Status(status)) => StatusCode::from_u16(status),
+            Some(_) | None => Ok(StatusCode::CREATED),
+        };
+        Ok(self.shared.book.write(&Order {
+            region: &self.shared.name,
+            method: &parts.method,
+            headers: &parts.headers,
+            body: &body,
+            reused: 1 < self.nth,
+            status: status.map_err(io::Error::other)?,
+        }))
+    }
+
+    /// Closes the connection, and carries the request out a little later, as an endpoint does
+    /// that notices nothing of its connections.
+    async fn die_and_execute(
+        &self,
+        request: Request<Incoming>,
+        name: Name,
+    ) -> io::Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let (shared, reused) = (Arc::clone(&self.shared), 1 < self.nth);
+        let late = Late::begin(&shared);
+        runtime().spawn(async move {
+            tokio::time::sleep(book::LATE).await;
+            shared.effects.executed(&name);
+            if parts.uri.path().starts_with(book::PATH) {
+                drop(shared.book.write(&Order {
+                    region: &shared.name,
+                    method: &parts.method,
+                    headers: &parts.headers,
+                    body: &body,
+                    reused,
+                    status: StatusCode::CREATED,
+                }));
+            }
+            drop(late);
+        });
+        self.die().await
     }
 
     async fn execute(&self, request: Request<Incoming>, name: &Name) -> io::Result<Response<Body>> {

@@ -24,6 +24,12 @@ pub enum Fault {
     DieBeforeExecuting,
     /// The same, but only for the second and later requests of a connection.
     DieBeforeExecutingReused,
+    /// Closes the connection when the whole request has arrived, and carries it out after that.
+    DieWhileExecuting,
+    /// The same, but only for the second and later requests of a connection.
+    DieWhileExecutingReused,
+    /// Carries the request out, and never answers.
+    HangAfterExecuting,
     /// Sends the headers and half of the body, then resets the connection.
     DieMidBody,
     /// Sends the body one byte per interval.
@@ -69,6 +75,9 @@ impl FromStr for Fault {
             "die-after-executing-reused" => Self::DieAfterExecutingReused,
             "die-before-executing" => Self::DieBeforeExecuting,
             "die-before-executing-reused" => Self::DieBeforeExecutingReused,
+            "die-while-executing" => Self::DieWhileExecuting,
+            "die-while-executing-reused" => Self::DieWhileExecutingReused,
+            "hang-after-executing" => Self::HangAfterExecuting,
             "die-mid-body" => Self::DieMidBody,
             "drip" => Self::Drip(ms()?),
             "status" => Self::Status(status()?),

@@ -235,6 +235,39 @@ fn events_leave_at_once_and_a_held_stream_stays_silent() {
 }
 
 #[test]
+fn every_write_stands_in_the_book_before_it_is_answered() {
+    let region = FakeRegion::start("us-east-1");
+    let write = |fault: &str, attempt: &str| {
+        let request = Request::new("PATCH", &region.url("/write/7")).body("hello");
+        let request = request.header("idempotency-key", "\"k 1\"").header("x-scope", "acme");
+        let request = request.header("x-fence-epoch", "5").header("x-attempt", attempt);
+        let request = if fault.is_empty() { request } else { request.header("x-fault", fault) };
+        request.timeout(Duration::from_millis(300)).send()
+    };
+    let reply = write("", "1").unwrap();
+    let digest = crate::digest_of_answer(reply.status, &reply.body);
+    let failed = write("status=500", "2").unwrap();
+    assert_eq!((reply.status, failed.status), (201, 500));
+    assert_ne!(digest, crate::digest_of_answer(201, &failed.body), "no two answers are the same");
+    for (fault, attempt) in [
+        ("die-before-executing", "3"),
+        ("die-while-executing", "4"),
+        ("die-after-executing", "5"),
+        ("hang-after-executing", "6"),
+        ("die-while-executing-reused", "7"),
+    ] {
+        assert_eq!(write(fault, attempt).is_ok(), attempt == "7", "{fault}");
+    }
+    let mut lines = region.written();
+    lines.sort_by_key(|it| it.attempt);
+    let attempts: Vec<_> = lines.iter().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 2, 4, 5, 6, 7]);
+    let first = &lines[0];
+    assert_eq!((first.key.as_str(), first.scope.as_str(), first.epoch), ("k 1", "acme", Some(5)));
+    assert_eq!((first.method.as_str(), first.reused, first.answer), ("PATCH", false, digest));
+}
+
+#[test]
 fn many_bytes_are_the_same_over_both_protocols() {
     let region = FakeRegion::start("us-east-1");
     let request = Request::get(&region.url("/bytes/100000"));
