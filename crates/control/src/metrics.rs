@@ -33,8 +33,8 @@ mod scrape;
 mod sources;
 
 use labels::{
-    Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, RegionKey, Source,
-    Turn, Upgrade,
+    Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, Pulse, RegionKey,
+    Source, Turn, Upgrade,
 };
 use policy::PolicyMetrics;
 use scrape::Scrape;
@@ -67,6 +67,7 @@ struct Counts {
     events_refused: Counter,
     route_requests: Family<OfRoute, Counter>,
     upgrades: Family<Upgrade, Counter>,
+    pulses: Family<Pulse, Counter>,
 }
 
 impl Default for Metrics {
@@ -125,6 +126,12 @@ impl Metrics {
     /// Counts an upgrade: `done` by the process that serves then, `failed` by the one that goes on.
     pub fn upgraded(&self, result: &'static str) {
         self.counts.upgrades.get_or_create(&Upgrade { result }).inc();
+    }
+
+    /// Counts a request of the process to itself, on which its watchdog depends.
+    pub fn pulsed(&self, answered: bool) {
+        let result = if answered { "answered" } else { "missed" };
+        self.counts.pulses.get_or_create(&Pulse { result }).inc();
     }
 
     /// The handles for what a release and revision of a region answers.
@@ -261,6 +268,8 @@ impl Counts {
         registry.register("tidegate_route_requests", help, counts.route_requests);
         let help = "Upgrades by result; the process that serves afterwards counts";
         registry.register("tidegate_upgrades", help, counts.upgrades);
+        let help = "Requests of the process to itself, which feed its watchdog, by result";
+        registry.register("tidegate_pulses", help, counts.pulses);
     }
 }
 

@@ -268,6 +268,11 @@ impl Ctx {
         self.on.as_ref().is_some_and(|it| it.connection().is_closing())
     }
 
+    /// Whether this process asks itself.
+    pub(crate) fn is_own(&self) -> bool {
+        self.on.as_ref().is_some_and(|it| it.connection().is_own())
+    }
+
     pub(crate) fn has_failed(&self, region: RegionId, endpoint: usize) -> bool {
         self.failed.contains(&(region, endpoint))
     }

@@ -153,6 +153,13 @@ fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
     Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
 }
 
+/// Answers a request of this process to itself, which only wants to know whether somebody does.
+async fn answer_own(session: &mut Session) -> Result<()> {
+    session.set_keepalive(None);
+    let response = ResponseHeader::build(StatusCode::NO_CONTENT, Some(2))?;
+    session.write_response_header(Box::new(response), true).await
+}
+
 /// Limits how long the client may be silent.
 fn limit(session: &mut Session, ctx: &Ctx, routed: &Routed) {
     let Some(route) = ctx.world.snapshot.policy.routes.get(routed.route) else { return };
@@ -210,6 +217,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         ctx.on = Connection::of(session.digest()).map(Connection::begin);
+        if ctx.is_own() {
+            answer_own(session).await?;
+            return Ok(true);
+        }
         // Whoever keeps the listener looks after idle connections; a timer of Pingora's is not
         // needed for each request.
         session.set_keepalive(if ctx.is_last() { None } else { Some(FOR_EVER) });
@@ -472,7 +483,9 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
         ctx.ended();
-        self.log(session, ctx);
+        if !ctx.is_own() {
+            self.log(session, ctx);
+        }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {

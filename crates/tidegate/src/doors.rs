@@ -17,6 +17,7 @@ use tidegate_proxy::connection::ConnectionMetrics;
 use tokio::runtime::Handle;
 
 use door::{Door, Place};
+use pulse::Expected;
 pub(crate) use socket::Address;
 use socket::Socket;
 
@@ -24,6 +25,7 @@ use crate::say::Trouble;
 
 mod door;
 mod janitor;
+mod pulse;
 mod socket;
 
 /// How often we look whether an address is free again.
@@ -77,6 +79,7 @@ impl<A> Clone for Doors<A> {
 struct Inner<A> {
     app: Arc<A>,
     metrics: ConnectionMetrics,
+    expected: Arc<Expected>,
     state: Mutex<State>,
 }
 
@@ -101,8 +104,8 @@ pub(crate) struct Prepared {
 impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     /// An application without any listener.
     pub(crate) fn new(app: A, metrics: ConnectionMetrics) -> Self {
-        let (app, state) = (Arc::new(app), Mutex::default());
-        Self(Arc::new(Inner { app, metrics, state }))
+        let (app, expected, state) = (Arc::new(app), Arc::default(), Mutex::default());
+        Self(Arc::new(Inner { app, metrics, expected, state }))
     }
 
     /// Binds what is wished for and not there yet, and changes nothing.
@@ -221,7 +224,8 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
     }
 
     fn place(&self) -> Place<A> {
-        Place { app: Arc::clone(&self.0.app), metrics: self.0.metrics.clone() }
+        let (app, expected) = (Arc::clone(&self.0.app), Arc::clone(&self.0.expected));
+        Place { app, metrics: self.0.metrics.clone(), expected }
     }
 
     /// Opens every door, in the runtime of the caller.

@@ -28,6 +28,7 @@ mod stop;
 mod system;
 mod upgrade;
 mod verbs;
+mod watchdog;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

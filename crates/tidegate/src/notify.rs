@@ -1,9 +1,13 @@
 //! What the service manager is told. Without one nobody listens, and nothing is said.
 
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+/// The environment variable that says where the manager listens.
+const SOCKET: &str = "NOTIFY_SOCKET";
 
 /// Whether the manager knows that the process serves.
 static IS_READY: AtomicBool = AtomicBool::new(false);
@@ -30,6 +34,38 @@ pub(crate) fn reloading() {
 pub(crate) fn reloaded(status: &str) {
     if IS_READY.load(Ordering::Relaxed) {
         tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+}
+
+/// How long the manager waits for a sign of life before it ends the process; `None` if for ever.
+pub(crate) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|it| !it.is_zero())
+}
+
+/// A way to the manager that is open from the start: who has no file left must still be able to say
+/// that it lives.
+#[derive(Debug)]
+pub(crate) struct Pulses(Option<UnixDatagram>);
+
+impl Pulses {
+    /// Opens the way.
+    pub(crate) fn open() -> Self {
+        let connected = std::env::var_os(SOCKET).and_then(|path| {
+            let socket = UnixDatagram::unbound().ok()?;
+            socket.connect(path).ok()?;
+            Some(socket)
+        });
+        Self(connected)
+    }
+
+    /// The process lives.
+    pub(crate) fn alive(&self) {
+        let word = NotifyState::Watchdog.to_string();
+        let sent = self.0.as_ref().is_some_and(|it| it.send(word.as_bytes()).is_ok());
+        if !sent {
+            // A manager that was replaced has another socket at the same path.
+            tell(&[NotifyState::Watchdog]);
+        }
     }
 }
 

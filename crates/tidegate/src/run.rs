@@ -23,12 +23,14 @@ use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
 use crate::ending::Ending;
+use crate::notify;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
 use crate::stop::Stop;
 use crate::system;
 use crate::upgrade::{Arrival, Called, Estate, Found, Legacy, Predecessor, Sockets, Upgrades};
+use crate::watchdog::Watchdog;
 
 /// Idle connections that are kept to all endpoints together, for each thread.
 const POOLED_CONNECTIONS_MAX: usize = 1024;
@@ -167,6 +169,11 @@ impl Balancer {
             }),
         };
         self.server.add_service(background_service("arrival", arrival));
+        if let Some(patience) = notify::watchdog() {
+            let (handle, ending) = (stop.handle.clone(), stop.ending.clone());
+            let watchdog = Watchdog { patience, handle, doors: stop.doors.clone(), ending };
+            self.server.add_service(background_service("watchdog", watchdog));
+        }
         let ending = stop.ending.clone();
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
         // An upgrade that is still under way must not outlive the service that was stopped.

@@ -1,55 +1,10 @@
 //! What a service manager hears, over a socket as systemd has it.
 
-use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use tidegate_harness::{signal, wait_until, websocket};
 
-use tidegate_harness::{
-    Balancer, FakeRegion, TempDir, free_address, signal, wait_until, websocket,
-};
-
-use crate::setting::{PolicyText, SOON, Setting, TIDEGATE};
+use crate::manager::Manager;
+use crate::setting::{PolicyText, SOON};
 use crate::streams::echo;
-
-/// The socket of a service manager.
-struct Manager {
-    socket: UnixDatagram,
-    directory: TempDir,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let directory = TempDir::new();
-        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { socket, directory }
-    }
-
-    /// Waits for a message with this line, and answers its first line after those that may come.
-    #[track_caller]
-    fn hears(&self, wanted: &str) -> String {
-        let mut heard = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let length = self.socket.recv(&mut buffer);
-            assert!(length.is_ok(), "{wanted}: {length:?} after {heard:?}");
-            let length = length.unwrap();
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if let Some(line) = text.lines().find(|it| it.starts_with(wanted)) {
-                return line.to_owned();
-            }
-            heard.push(text);
-        }
-    }
-
-    fn setting(&self, policy: &PolicyText) -> Setting {
-        let regions = vec![FakeRegion::start("near")];
-        let door = free_address();
-        let socket = self.directory.path().join("notify").display().to_string();
-        let env = [("NOTIFY_SOCKET", &*socket)];
-        let balancer = Balancer::start_with(TIDEGATE, &policy.text(door, &regions), &env);
-        Setting { regions, balancer, door }
-    }
-}
 
 #[test]
 fn the_manager_hears_who_serves_and_when_it_stops() {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::janitor::{Ended, Limits, Seen};
+use super::pulse::Expected;
 use super::socket::{Address, Listener, Socket, Taken};
 
 /// What a listener waits after it could not take a connection: until then one may have ended.
@@ -29,11 +30,13 @@ const LAST_TAKEN_MAX: usize = 65_535;
 pub(super) struct Place<A> {
     pub(super) app: Arc<A>,
     pub(super) metrics: ConnectionMetrics,
+    pub(super) expected: Arc<Expected>,
 }
 
 impl<A> Clone for Place<A> {
     fn clone(&self) -> Self {
-        Self { app: Arc::clone(&self.app), metrics: self.metrics.clone() }
+        let (app, expected) = (Arc::clone(&self.app), Arc::clone(&self.expected));
+        Self { app, metrics: self.metrics.clone(), expected }
     }
 }
 
@@ -198,8 +201,13 @@ fn receive<A>(taken: Taken, shared: &Arc<Shared>, place: &Place<A>)
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    let connection = Arc::new(Connection::new(Arc::clone(&shared.state)));
-    let guest = Guest::enter(&connection, shared, &place.metrics);
+    let state = Arc::clone(&shared.state);
+    let guest = if taken.peer().is_some_and(|peer| place.expected.takes(peer)) {
+        // Nobody waits for it, and nobody counts it.
+        Guest::enter(Connection::own(state), shared, ConnectionMetrics::default())
+    } else {
+        Guest::enter(Connection::new(state), shared, place.metrics.clone())
+    };
     drop(tokio::spawn(serve(taken, guest, Arc::clone(&place.app))));
 }
 
@@ -230,21 +238,17 @@ struct Guest {
 }
 
 impl Guest {
-    fn enter(
-        connection: &Arc<Connection>,
-        shared: &Arc<Shared>,
-        metrics: &ConnectionMetrics,
-    ) -> Self {
+    fn enter(connection: Connection, shared: &Arc<Shared>, metrics: ConnectionMetrics) -> Self {
         metrics.taken.inc();
         metrics.open.inc();
+        let connection = Arc::new(connection);
         let mut inside = shared.inside();
         let number = inside.next;
         inside.next += 1;
-        let entry = (Arc::clone(connection), Seen::now(connection));
+        let entry = (Arc::clone(&connection), Seen::now(&connection));
         inside.connections.insert(number, entry);
         drop(inside);
-        let (connection, shared) = (Arc::clone(connection), Arc::clone(shared));
-        Self { connection, number, shared, metrics: metrics.clone() }
+        Self { connection, number, shared: Arc::clone(shared), metrics }
     }
 }
 

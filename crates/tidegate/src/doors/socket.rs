@@ -146,6 +146,14 @@ impl Listener {
 }
 
 impl Taken {
+    /// Who connected, if that has an address.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The bytes of the connection, as Pingora takes them.
     pub(super) fn stream(self, connection: Arc<Connection>) -> pingora::Result<Stream> {
         match self {
