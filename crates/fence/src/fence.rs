@@ -17,6 +17,7 @@ use tidegate_core::id::Epoch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::latency::Operation;
 use crate::leftovers::{Leftover, Sweeper, What};
 use crate::quota::{Principal, Quota, Quotas};
 use crate::store::{Audit, AuditLine, Failure, Filter, Gauges, Store};
@@ -211,6 +212,7 @@ impl Fence {
         let mut pending = Pending { shared: &self.0, key, terms: Some(Arc::clone(&terms)) };
         let claimed = timeout(self.0.limits.claim, self.0.store.claim(key, &terms)).await;
         let claimed = claimed.unwrap_or(Err(Failure::Unreachable));
+        self.0.tally.latencies.of(Operation::Claim).took(sent.elapsed(), claimed.is_err());
         if !matches!(&claimed, Err(failure) if failure.is_unsure()) {
             pending.terms = None;
         }
@@ -255,7 +257,7 @@ impl Fence {
         key: FenceKey,
         retention: Retention,
     ) -> Result<Kin, Failure> {
-        self.0.within(self.0.store.family(family, key, retention)).await
+        self.0.within(Operation::Family, self.0.store.family(family, key, retention)).await
     }
 
     /// What is remembered of a key.
@@ -263,7 +265,7 @@ impl Fence {
     /// # Errors
     /// The store does not answer.
     pub async fn show(&self, key: FenceKey) -> Result<Option<Record>, Failure> {
-        self.0.within(self.0.store.look(key)).await
+        self.0.within(Operation::Look, self.0.store.look(key)).await
     }
 
     /// Open records.
@@ -275,7 +277,7 @@ impl Fence {
         filter: Filter,
         limit: u32,
     ) -> Result<Vec<(FenceKey, Record)>, Failure> {
-        self.0.within(self.0.store.list(filter, limit)).await
+        self.0.within(Operation::Look, self.0.store.list(filter, limit)).await
     }
 
     /// Ends a doubt.
@@ -290,7 +292,8 @@ impl Fence {
         audit: Audit,
     ) -> Result<Resolved, Failure> {
         let store = &self.0.store;
-        self.0.within(store.resolve(key, resolution, retention, audit)).await
+        let resolving = store.resolve(key, resolution, retention, audit);
+        self.0.within(Operation::Look, resolving).await
     }
 
     /// What was resolved, the newest first.
@@ -298,7 +301,7 @@ impl Fence {
     /// # Errors
     /// The store does not answer.
     pub async fn audit(&self, limit: u32) -> Result<Vec<AuditLine>, Failure> {
-        self.0.within(self.0.store.audit(limit)).await
+        self.0.within(Operation::Look, self.0.store.audit(limit)).await
     }
 
     /// How the store is.
@@ -306,7 +309,7 @@ impl Fence {
     /// # Errors
     /// The store does not answer.
     pub async fn gauges(&self) -> Result<Gauges, Failure> {
-        self.0.within(self.0.store.gauges()).await
+        self.0.within(Operation::Look, self.0.store.gauges()).await
     }
 
     /// While a failover window is open, nothing is forgotten.
@@ -389,7 +392,7 @@ impl Shared {
     }
 
     pub(crate) async fn renew(&self, key: FenceKey, terms: &Terms) -> Result<bool, Failure> {
-        self.within(self.store.renew(key, terms)).await
+        self.within(Operation::Renew, self.store.renew(key, terms)).await
     }
 
     pub(crate) async fn complete(
@@ -398,7 +401,8 @@ impl Shared {
         terms: &Terms,
         answer: &Answer,
     ) -> Result<Settled, Failure> {
-        let settled = self.within(self.store.complete(key, terms, answer)).await?;
+        let completing = self.store.complete(key, terms, answer);
+        let settled = self.within(Operation::Complete, completing).await?;
         self.tally.completed.add_one();
         self.settled(key, settled, terms, || State::Completed(answer.clone()));
         Ok(settled)
@@ -410,7 +414,8 @@ impl Shared {
         terms: &Terms,
         doubt: Doubt,
     ) -> Result<Settled, Failure> {
-        let settled = self.within(self.store.doubt(key, terms, doubt)).await?;
+        let doubting = self.store.doubt(key, terms, doubt);
+        let settled = self.within(Operation::Doubt, doubting).await?;
         self.tally.doubted.add_one();
         self.settled(key, settled, terms, || State::InDoubt(doubt));
         Ok(settled)
@@ -422,7 +427,8 @@ impl Shared {
         terms: &Terms,
         proof: NonDelivery,
     ) -> Result<bool, Failure> {
-        let released = self.within(self.store.release(key, terms.owner, proof)).await?;
+        let releasing = self.store.release(key, terms.owner, proof);
+        let released = self.within(Operation::Release, releasing).await?;
         if released {
             self.tally.released.add_one();
             self.waiting.tell(key, || Ended::Freed);
@@ -466,7 +472,8 @@ impl Shared {
     /// Whether there is more to do at once.
     async fn maintain(&self) -> bool {
         let is_window_open = self.is_window_open.load(Ordering::Relaxed);
-        let maintained = self.within(self.store.maintain(is_window_open)).await;
+        let maintaining = self.store.maintain(is_window_open);
+        let maintained = self.within(Operation::Maintain, maintaining).await;
         let Ok(maintained) = maintained else { return false };
         if 0 < maintained.unsafely {
             self.tally.unsafe_expiries.add(maintained.unsafely);
@@ -481,8 +488,12 @@ impl Shared {
     /// No operation takes longer than its limit.
     async fn within<T>(
         &self,
+        operation: Operation,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        timeout(self.limits.call, call).await.unwrap_or(Err(Failure::Unreachable))
+        let began = Instant::now();
+        let told = timeout(self.limits.call, call).await.unwrap_or(Err(Failure::Unreachable));
+        self.tally.latencies.of(operation).took(began.elapsed(), told.is_err());
+        told
     }
 }

@@ -21,6 +21,7 @@
 
 pub mod embedded;
 pub mod fence;
+pub mod latency;
 mod leftovers;
 pub mod quota;
 pub mod record;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::latency::Latencies;
+
 /// A count that many add to.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -59,4 +61,6 @@ pub struct Tally {
     /// Outcomes that will never be written, because too many are waiting for that already. Their
     /// keys are in doubt when their leases are over.
     pub lost: Count,
+    /// How long the store takes.
+    pub latencies: Latencies,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_core::ask::is_safe;
 use tidegate_core::fence::key::Encoding;
 use tidegate_core::fence::meaning::{Depth, Preset};
+use tidegate_core::fence::reply::{COALESCE_WAIT_MAX, Replying};
 use tidegate_core::fence::source::Source;
 use tidegate_core::fence::webhook::{Scheme, Secret, TOLERANCE};
 use tidegate_core::id::Name;
@@ -21,8 +22,6 @@ use crate::yaml;
 
 /// How much of an answer's body is kept where the policy says nothing.
 const KEEP: usize = 16 * 1024;
-/// Longest time that a duplicate may wait.
-const COALESCE_MAX: Duration = Duration::from_mins(1);
 /// Most headers that are part of what a request is.
 const FINGERPRINT_MAX: usize = 16;
 /// Most secrets that one sender may sign with.
@@ -285,12 +284,12 @@ impl Lowering<'_> {
         preset: Preset,
     ) -> Duration {
         let Some(text) = wait else {
-            return Duration::from_secs(if preset.is_one_way() { 5 } else { 1 });
+            return Replying::default_wait(preset);
         };
         let place = place.key("coalesce_wait");
         let wait = self.duration(&place, text);
-        if COALESCE_MAX < wait {
-            let help = "write at most `1m`; after it a duplicate is told to come back";
+        if COALESCE_WAIT_MAX < wait {
+            let help = "write at most `30s`; after it a duplicate is told to come back";
             self.wrong(&place, format!("`{}` is too long", text.0), help);
         }
         wait

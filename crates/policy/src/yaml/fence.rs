@@ -232,7 +232,7 @@ pub(crate) struct RouteFenceRules {
     /// `preset: api`, and none with the others.
     #[schemars(length(max = 16))]
     pub(crate) fingerprint: Option<Vec<String>>,
-    /// How long a duplicate waits for the answer to the first request, at most a minute. `1s` with
+    /// How long a duplicate waits for the answer to the first request, at most 30s. `1s` with
     /// `preset: api`, and `5s` with the others.
     pub(crate) coalesce_wait: Option<DurationText>,
     /// How much of an answer's body is kept, at most 1MiB; `16KiB` without this key.
