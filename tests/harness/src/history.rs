@@ -219,6 +219,24 @@ impl Judgement {
         self.breaches.iter().filter(|it| it.rule == rule).count()
     }
 
+    /// The names of the columns of [`Judgement::row`].
+    pub const HEAD: &str = "                 in front of the endpoints | writes | duplicates | \
+                            executed | at most (95 %) | in doubt of 10 000 | other breaches";
+
+    /// A line of a table.
+    pub fn row(&self, name: &str) -> String {
+        let counts = &self.counts;
+        let other = self.breaches.len() - self.broken(Rule::AtMostOnce);
+        format!(
+            "{name:>42} | {:>6} | {:>10} | {:>8} | {:>12.3} % | {:>18.0} | {other:>14}",
+            counts.writes,
+            counts.presented,
+            counts.executed,
+            counts.duplicates_at_most() * 100.0,
+            counts.in_doubt_per_10_000(),
+        )
+    }
+
     /// Panics with the first breaches if there are any.
     #[track_caller]
     pub fn assert_flawless(&self) {

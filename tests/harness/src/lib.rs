@@ -7,11 +7,13 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a broken test should panic")]
 #![expect(clippy::missing_panics_doc, reason = "a panic is how the harness fails a test")]
 
+mod campaign;
 mod client;
 mod crowd;
 mod history;
 mod limits;
 mod load;
+mod naive;
 mod ports;
 mod process;
 mod redis;
@@ -21,6 +23,7 @@ mod scripts;
 mod temp;
 mod wait;
 
+pub use campaign::{Campaign, CampaignPlan, Nemesis};
 pub use client::connection::{Connection, Streaming};
 pub use client::events::Event;
 pub use client::h2::{H2, H2Stream, H2Upload, grpc_frame, grpc_messages};
@@ -34,6 +37,7 @@ pub use history::{
     digest_of_answer,
 };
 pub use load::{Answer, Failure, Load, LoadPlan, LoadReport, Reuse};
+pub use naive::{Naive, NaiveFence};
 pub use ports::{free_address, free_port, free_ports};
 pub use process::{Balancer, signal};
 pub use redis::cluster::RedisCluster;

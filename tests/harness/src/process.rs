@@ -1,10 +1,11 @@
 //! The balancer as a process of its own, with its output kept.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::temp::TempDir;
 use crate::wait::wait_until;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
+const POLICY: &str = "policy.yaml";
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running balancer. Dropping it kills it, and every process that took over from it.
@@ -23,8 +25,10 @@ pub struct Balancer {
     directory: TempDir,
     policy: PathBuf,
     admin: SocketAddr,
+    exe: String,
+    env: Vec<(String, String)>,
     child: Mutex<Child>,
-    pid: u32,
+    pid: AtomicU32,
 }
 
 impl Balancer {
@@ -58,22 +62,24 @@ impl Balancer {
     fn start_in(exe: &str, policy: &str, env: &[(&str, &str)], path: &str) -> Self {
         let admin = admin_address(policy).expect("the policy states `admin: { http: .. }`");
         let directory = TempDir::new();
-        let policy = directory.write("policy.yaml", policy);
-        let file = |name| File::create(directory.path().join(name)).expect("make a file");
-        let child = Command::new(exe)
-            .args(["run", "--policy"])
-            .arg(&policy)
-            .current_dir(directory.path())
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {exe}: {error}"));
-        let pid = child.id();
-        let balancer = Self { directory, policy, admin, child: Mutex::new(child), pid };
+        let policy = directory.write(POLICY, policy);
+        let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let child = spawn(exe, &directory, &env);
+        let (exe, pid) = (exe.to_owned(), AtomicU32::new(child.id()));
+        let balancer = Self { directory, policy, admin, exe, env, child: Mutex::new(child), pid };
         balancer.await_answer(path);
         balancer
+    }
+
+    /// Kills it if it runs, starts it again in its directory, with the policy that lies there, and
+    /// waits for `/readyz`. What it says is added to what it said before.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.kill();
+        let child = spawn(&self.exe, &self.directory, &self.env);
+        self.pid.store(child.id(), Ordering::Relaxed);
+        *lock(&self.child) = child;
+        self.await_answer("/readyz");
     }
 
     #[track_caller]
@@ -156,7 +162,7 @@ impl Balancer {
 
     /// The id of the process.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// Sends a signal by name: `TERM`, `HUP`, `INT`, `USR1`, `QUIT`, `STOP`, `CONT`.
@@ -168,7 +174,7 @@ impl Balancer {
         let mut child = lock(&self.child);
         let ended = child.try_wait().expect("ask for our own child");
         assert!(ended.is_none(), "no process to signal: it ended ({ended:?})");
-        assert!(signal(self.pid, name), "send {name} to {}", self.pid);
+        assert!(signal(self.pid(), name), "send {name} to {}", self.pid());
     }
 
     /// How the process ended, or nothing while it runs.
@@ -227,6 +233,25 @@ impl Drop for Balancer {
             writeln!(std::io::stderr(), "--- the balancer said:\n{}", self.logs()).ok();
         }
     }
+}
+
+/// Starts the process in its directory, with the policy that lies there.
+#[track_caller]
+fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)]) -> Child {
+    let file = |name| {
+        let path = directory.path().join(name);
+        OpenOptions::new().create(true).append(true).open(path).expect("make a file")
+    };
+    Command::new(exe)
+        .args(["run", "--policy"])
+        .arg(directory.path().join(POLICY))
+        .current_dir(directory.path())
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(file("stdout"))
+        .stderr(file("stderr"))
+        .spawn()
+        .unwrap_or_else(|error| panic!("start {exe}: {error}"))
 }
 
 /// Sends a signal by name; answers whether there was somebody to get it.

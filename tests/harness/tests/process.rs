@@ -38,6 +38,10 @@ fn a_balancer_starts_is_heard_and_ends() {
     assert_eq!(balancer.access_lines()[0]["status"], 200);
     assert!(balancer.stderr().contains("complaint"));
     assert!(balancer.exit_status().is_none());
+    let before = balancer.pid();
+    balancer.restart();
+    assert_ne!(balancer.pid(), before);
+    assert_eq!(balancer.access_lines().len(), 2, "what was said before is kept");
     balancer.signal("TERM");
     assert!(!balancer.await_exit(DEADLINE).success());
 
