@@ -358,6 +358,11 @@ impl Drop for Pending<'_> {
 }
 
 impl Keeper {
+    #[cfg(test)]
+    pub(crate) fn parts(&mut self) -> (&mut Sweeper, &Shared) {
+        (&mut self.sweeper, &self.fence.0)
+    }
+
     /// Keeps the fence in order until `stop` is done, and then does what is left.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let shared = Arc::clone(&self.fence.0);

@@ -55,6 +55,9 @@ impl Leftover {
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     arriving: mpsc::Receiver<Leftover>,
+    /// What is being tried. It stays here until the store has answered, because whoever sweeps may be
+    /// interrupted while it waits for that.
+    current: Option<Leftover>,
     /// What has to be tried again, in the order of the moments.
     later: VecDeque<(Instant, Leftover)>,
 }
@@ -62,24 +65,26 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     pub(crate) fn new() -> (mpsc::Sender<Leftover>, Self) {
         let (sender, arriving) = mpsc::channel(LEFT_MAX);
-        (sender, Self { arriving, later: VecDeque::new() })
+        (sender, Self { arriving, current: None, later: VecDeque::new() })
     }
 
     /// Does the next thing, when there is one. Never ends by itself while the fence lives.
     ///
     /// # Cancel safety
-    /// What is being tried when the future is dropped is lost; see the module.
+    /// What is being tried when the future is dropped is tried again; everything may arrive twice.
     pub(crate) async fn sweep(&mut self, shared: &Shared) {
-        let next = self.later.front().map(|(at, _)| *at);
-        let leftover = tokio::select! {
-            biased;
-            () = sleep_until(next) => self.later.pop_front().map(|(_, leftover)| leftover),
-            arrived = self.arriving.recv() => arrived,
-        };
-        match leftover {
-            Some(leftover) => self.attempt(shared, leftover).await,
-            None => std::future::pending().await,
+        if self.current.is_none() {
+            let next = self.later.front().map(|(at, _)| *at);
+            self.current = tokio::select! {
+                biased;
+                () = sleep_until(next) => self.later.pop_front().map(|(_, leftover)| leftover),
+                arrived = self.arriving.recv() => arrived,
+            };
         }
+        if self.current.is_none() {
+            return std::future::pending().await;
+        }
+        self.attempt(shared).await;
     }
 
     /// Tries all that is left once, for this long.
@@ -88,8 +93,10 @@ impl Sweeper {
             while let Ok(leftover) = self.arriving.try_recv() {
                 self.later.push_back((Instant::now(), leftover));
             }
+            self.attempt(shared).await;
             for (_, leftover) in std::mem::take(&mut self.later) {
-                self.attempt(shared, leftover).await;
+                self.current = Some(leftover);
+                self.attempt(shared).await;
             }
         };
         if timeout(within, everything).await.is_err() {
@@ -97,11 +104,15 @@ impl Sweeper {
         }
     }
 
-    async fn attempt(&mut self, shared: &Shared, mut leftover: Leftover) {
-        leftover.tries += 1;
-        if is_done(shared, &leftover).await {
+    /// Tries the current one once.
+    async fn attempt(&mut self, shared: &Shared) {
+        let Some(current) = &mut self.current else { return };
+        current.tries += 1;
+        let is_done = is_done(shared, current).await;
+        let Some(leftover) = self.current.take_if(|_| !is_done) else {
+            self.current = None;
             return;
-        }
+        };
         if TRIES_MAX <= leftover.tries || LEFT_MAX <= self.later.len() {
             shared.tally.lost.add_one();
             return;
@@ -131,5 +142,66 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::Moment;
+    use tidegate_core::fence::record::{Incarnation, Owner};
+    use tidegate_core::fence::retention::Retention;
+    use tidegate_core::id::Epoch;
+    use tidegate_harness::TempDir;
+
+    use super::*;
+    use crate::embedded::{Embedded, Settings};
+    use crate::fence::{Fence, Limits};
+    use crate::store::Store;
+
+    /// A release that came before its claim was lost when maintenance interrupted it: its key stayed
+    /// taken until the end of the lease.
+    #[tokio::test]
+    async fn what_is_interrupted_is_tried_again() {
+        let directory = TempDir::new();
+        let store = |number| {
+            let settings = Settings {
+                path: directory.path().join("fence.db"),
+                bytes_max: 0,
+                retention: Retention::LONGEST,
+                clock: || Moment(1),
+                incarnation: Incarnation(number),
+            };
+            Store::Embedded(Embedded::open(&settings).expect("a file"))
+        };
+        let (fence, mut keeper) =
+            Fence::new(store(1), Incarnation(1), Limits::default(), || Moment(1));
+        let key = FenceKey([7; 32]);
+        let terms = Arc::new(Terms {
+            owner: Owner { incarnation: Incarnation(1), serial: 1 },
+            fingerprint: None,
+            epoch: Epoch(1),
+            lease: Duration::from_mins(10),
+            retention: Retention::LONGEST,
+            is_repeatable: false,
+            is_degraded: false,
+        });
+        let (sweeper, shared) = keeper.parts();
+        shared.leave(
+            key,
+            &terms,
+            What::Release { proof: NonDelivery::NeverBegun, is_unsure: true },
+        );
+        tokio::select! {
+            biased;
+            () = sweeper.sweep(shared) => {}
+            () = std::future::ready(()) => {}
+        }
+        store(2).claim(key, &terms).await.expect("it answers");
+        let released = async {
+            while fence.show(key).await.expect("it answers").is_some() {
+                timeout(PAUSE_MIN, sweeper.sweep(shared)).await.ok();
+            }
+        };
+        timeout(Duration::from_mins(1), released).await.expect("it is tried again");
     }
 }

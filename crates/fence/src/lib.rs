@@ -17,7 +17,8 @@
 //! 1. [`fence`], [`ticket`]: what the proxy sees.
 //! 2. [`store`]: what every store can do.
 //! 3. [`embedded`]: one file on this machine.
-//! 4. [`record`]: how a record is written down.
+//! 4. [`redis`]: servers that several balancers share.
+//! 5. [`record`]: how a record is written down.
 
 pub mod embedded;
 pub mod fence;
@@ -25,6 +26,7 @@ pub mod latency;
 mod leftovers;
 pub mod quota;
 pub mod record;
+pub mod redis;
 pub mod store;
 pub mod tally;
 pub mod ticket;

@@ -49,6 +49,14 @@ pub fn state_number(state: &State) -> u8 {
 
 /// A record as it is written down, without its two times that stand beside it.
 pub fn encode(record: &Record) -> Vec<u8> {
+    let mut out = content(record);
+    let crc = crc::of(&out);
+    out.extend(crc.to_be_bytes());
+    out
+}
+
+/// A record without the sum that covers it, for a store that changes records itself.
+pub(crate) fn content(record: &Record) -> Vec<u8> {
     let mut out = Vec::with_capacity(IN_FLIGHT_BYTES);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let flags = flag(record.is_degraded, DEGRADED)
@@ -64,8 +72,6 @@ pub fn encode(record: &Record) -> Vec<u8> {
         State::Completed(answer) => encode_answer(answer, &mut out),
         State::InDoubt(doubt) => encode_doubt(*doubt, &mut out),
     }
-    let crc = crc::of(&out);
-    out.extend(crc.to_be_bytes());
     out
 }
 
@@ -76,10 +82,22 @@ pub fn decode(bytes: &[u8], lease_until: Moment, expires: Moment) -> Record {
 }
 
 fn read(bytes: &[u8], lease_until: Moment, expires: Moment) -> Option<Record> {
+    read_content(summed(bytes)?, lease_until, expires)
+}
+
+/// What is before a sum that is right.
+pub(crate) fn summed(bytes: &[u8]) -> Option<&[u8]> {
     let (content, crc) = bytes.split_last_chunk()?;
-    if crc::of(content) != u32::from_be_bytes(*crc) {
-        return None;
-    }
+    (crc::of(content) == u32::from_be_bytes(*crc)).then_some(content)
+}
+
+/// The sum that covers some bytes.
+pub(crate) fn sum(bytes: &[u8]) -> [u8; 4] {
+    crc::of(bytes).to_be_bytes()
+}
+
+/// The record that [`content`] has made bytes of.
+pub(crate) fn read_content(content: &[u8], lease_until: Moment, expires: Moment) -> Option<Record> {
     let mut reader = Reader { rest: content };
     let [version, state, flags, attempt] = reader.array()?;
     if version != VERSION || DEGRADED | RESURRECTED | FINGERPRINTED < flags {

@@ -9,6 +9,7 @@ use tidegate_core::fence::rules::{Claimed, Resolution, Resolved, Settled, Terms}
 use tidegate_core::{Moment, id::Epoch};
 
 use crate::embedded::Embedded;
+use crate::redis::Redis;
 
 /// Where the records are.
 ///
@@ -17,22 +18,35 @@ use crate::embedded::Embedded;
 pub enum Store {
     /// In a file on this machine.
     Embedded(Embedded),
+    /// In servers that several balancers share.
+    Redis(Redis),
 }
 
 /// Why a store did not do what it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It cannot be reached, or does not answer in time. It may have done it, or do it yet.
-    #[error("the store cannot be reached")]
+    /// It does not answer in time. It may have done it, or do it yet.
+    #[error("the store does not answer")]
     Unreachable,
+    /// It has it, and too few replicas do in time: a failover may lose it.
+    #[error("too few replicas have the claim")]
+    Uncopied,
+    /// It cannot be reached, so it has not been asked at all.
+    #[error("the store cannot be reached")]
+    Down,
+    /// It would not keep what it is told. It has done nothing.
+    #[error("the store is not fit to keep claims: {}", .0.word())]
+    Unfit(Check),
     /// Too many wait for it already. It has done nothing.
     #[error("too many operations wait for the store")]
     Crowded,
     /// It has no room for new keys, and forgets none that is alive. It has done nothing.
     #[error("the store has no room for new keys")]
     Full,
-    /// It is not the store that it was: its marker is missing. It has done nothing.
-    #[error("the store has lost its marker")]
+    /// It is not the store that it was: its marker is missing, or another one. It has done nothing.
+    #[error(
+        "the store has no marker: it is new, or has lost its data; `tidegate fence init` begins anew"
+    )]
     Cold,
     /// There is a newer epoch than the claim's. It has done nothing.
     #[error("the epoch is over, {0} is the one now")]
@@ -43,10 +57,81 @@ impl Failure {
     /// Whether it may have been done all the same.
     pub fn is_unsure(self) -> bool {
         match self {
-            Self::Unreachable => true,
-            Self::Crowded | Self::Full | Self::Cold | Self::Stale(_) => false,
+            Self::Unreachable | Self::Uncopied => true,
+            Self::Down
+            | Self::Unfit(_)
+            | Self::Crowded
+            | Self::Full
+            | Self::Cold
+            | Self::Stale(_) => false,
         }
     }
+}
+
+/// What is looked at in a store, all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// It can be reached, lets us in, and takes writes.
+    Reachable,
+    /// It lets us do what we have to.
+    Access,
+    /// Its version knows what we use.
+    Version,
+    /// It does not remove keys to make room.
+    Eviction,
+    /// It has not removed any.
+    Evicted,
+    /// A restart does not forget.
+    Persistence,
+    /// There are as many replicas as are waited for.
+    Replicas,
+    /// There is room for new keys.
+    Memory,
+    /// Its clock and ours agree.
+    Skew,
+    /// Every bucket has its marker, of one generation.
+    Marker,
+    /// It has not gone back to an older time.
+    Sequence,
+}
+
+impl Check {
+    /// The check as a stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reachable => "reachable",
+            Self::Access => "access",
+            Self::Version => "version",
+            Self::Eviction => "eviction_policy",
+            Self::Evicted => "evicted_keys",
+            Self::Persistence => "persistence",
+            Self::Replicas => "replicas",
+            Self::Memory => "memory",
+            Self::Skew => "clock_skew",
+            Self::Marker => "marker",
+            Self::Sequence => "sequence",
+        }
+    }
+
+    /// Whether claims are refused when it fails: what they promise could not be kept. New keys are
+    /// refused one by one where there is no room, and a clock that differs only makes doubts early
+    /// or late.
+    pub fn endangers(self) -> bool {
+        !matches!(self, Self::Memory | Self::Skew)
+    }
+}
+
+/// What one check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The check.
+    pub check: Check,
+    /// Whether all is well.
+    pub is_ok: bool,
+    /// On which server, where there are several.
+    pub node: Option<Box<str>>,
+    /// What was seen.
+    pub seen: String,
 }
 
 /// Who resolves a doubt, and why. It is written down together with the resolution.
@@ -118,6 +203,7 @@ macro_rules! each {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
             Store::Embedded($inner) => $call,
+            Store::Redis($inner) => $call,
         }
     };
 }
@@ -251,5 +337,14 @@ impl Store {
     /// The store does not answer.
     pub async fn maintain(&self, is_window_open: bool) -> Result<Maintained, Failure> {
         each!(self, it => it.maintain(is_window_open).await)
+    }
+
+    /// What was found when it was last looked at, and whether all is well. A store that is a file
+    /// has said all there is to say when it was opened.
+    pub fn findings(&self) -> Vec<Finding> {
+        match self {
+            Self::Embedded(_) => Vec::new(),
+            Self::Redis(redis) => redis.findings(),
+        }
     }
 }

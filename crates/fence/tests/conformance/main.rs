@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use place::Place;
+use tidegate_harness::{RedisCluster, RedisPlan, RedisSentinels};
 
 mod claims;
 mod doubts;
@@ -25,7 +26,8 @@ fn run(place: &Place, case: impl AsyncFnOnce(&Place)) {
     });
 }
 
-/// Makes a test of each case for each store.
+/// Makes a test of each case for each store. Groups of servers take long to start, so all cases
+/// share one, each with a fence of its own.
 macro_rules! cases {
     ($($module:ident: $($case:ident),* $(,)?;)*) => {
         mod embedded {
@@ -34,6 +36,33 @@ macro_rules! cases {
                 fn $case() {
                     crate::run(&crate::Place::embedded(), crate::$module::$case);
                 }
+            )*)*
+        }
+
+        mod redis {
+            $($(
+                #[test]
+                fn $case() {
+                    crate::run(&crate::Place::redis(), crate::$module::$case);
+                }
+            )*)*
+        }
+
+        #[test]
+        fn a_master_that_sentinels_name_passes_every_case() {
+            let group = RedisSentinels::start(&RedisPlan::durable());
+            $($(
+                println!("{}", stringify!($case));
+                run(&Place::sentinel(&group), $module::$case);
+            )*)*
+        }
+
+        #[test]
+        fn a_cluster_passes_every_case() {
+            let cluster = RedisCluster::start(&RedisPlan::durable(), 0);
+            $($(
+                println!("{}", stringify!($case));
+                run(&Place::cluster(&cluster), $module::$case);
             )*)*
         }
     };

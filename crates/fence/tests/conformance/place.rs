@@ -1,5 +1,6 @@
 //! Where a case happens: a store of its own, and processes that use it.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,10 +12,12 @@ use tidegate_core::fence::record::{Answer, Body, Incarnation, Record};
 use tidegate_core::fence::retention::Retention;
 use tidegate_core::fence::rules::Claimed;
 use tidegate_core::id::Epoch;
+use tidegate_core::policy::fencing::{Durability, RedisNode, RedisRules, RedisTopology, RedisWait};
 use tidegate_fence::embedded::{Embedded, Settings};
+use tidegate_fence::redis::{self, How, Redis};
 use tidegate_fence::store::Store;
 use tidegate_fence::{Ask, Claim, Fence, Limits, Sending, Ticket};
-use tidegate_harness::TempDir;
+use tidegate_harness::{RedisCluster, RedisPlan, RedisSentinels, TempDir};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -29,11 +32,38 @@ pub(crate) struct Place {
 
 enum Kind {
     Embedded(TempDir),
+    Redis { rules: Box<RedisRules>, _server: Option<Box<tidegate_harness::Redis>> },
 }
 
 impl Place {
     pub(crate) fn embedded() -> Self {
-        Self { kind: Kind::Embedded(TempDir::new()), keepers: Mutex::default() }
+        Self::of(Kind::Embedded(TempDir::new()))
+    }
+
+    /// A server of its own.
+    pub(crate) fn redis() -> Self {
+        let server = tidegate_harness::Redis::start(&RedisPlan::durable());
+        let rules = rules(RedisTopology::Standalone, &[server.address()]);
+        Self::of(Kind::Redis { rules: Box::new(rules), _server: Some(Box::new(server)) })
+    }
+
+    /// One of several places on a group of servers.
+    pub(crate) fn sentinel(group: &RedisSentinels) -> Self {
+        let master = group.name().into();
+        let topology = RedisTopology::Sentinel { master };
+        let mut rules = rules(topology, &group.sentinel_addresses());
+        rules.wait = Some(RedisWait { replicas: 1, timeout: Duration::from_secs(5) });
+        Self::of(Kind::Redis { rules: Box::new(rules), _server: None })
+    }
+
+    /// One of several places on a cluster.
+    pub(crate) fn cluster(cluster: &RedisCluster) -> Self {
+        let rules = rules(RedisTopology::Cluster, &cluster.addresses());
+        Self::of(Kind::Redis { rules: Box::new(rules), _server: None })
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, keepers: Mutex::default() }
     }
 
     /// A process that uses the store.
@@ -59,7 +89,6 @@ impl Place {
         (self.store_of(incarnation).await, incarnation)
     }
 
-    #[expect(clippy::unused_async, reason = "stores that are servers have to be asked")]
     async fn store_of(&self, incarnation: Incarnation) -> Store {
         match &self.kind {
             Kind::Embedded(directory) => {
@@ -72,6 +101,14 @@ impl Place {
                 };
                 Store::Embedded(Embedded::open(&settings).expect("a file"))
             }
+            Kind::Redis { rules, .. } => {
+                let rules = (**rules).clone();
+                let grace = Duration::from_hours(1);
+                let settings = redis::Settings { rules, call: CALL, grace, clock };
+                let redis = Redis::open(&settings).expect("servers");
+                redis.found(How::First).await.expect("it can be founded");
+                Store::Redis(redis)
+            }
         }
     }
 
@@ -82,6 +119,22 @@ impl Place {
             stop.send(()).ok();
             kept.await.expect("a keeper does not panic");
         }
+    }
+}
+
+/// Where a fence of its own is, whoever else is there.
+fn rules(topology: RedisTopology, nodes: &[SocketAddr]) -> RedisRules {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let node = |at: &SocketAddr| RedisNode { host: at.ip().to_string().into(), port: at.port() };
+    RedisRules {
+        topology,
+        nodes: nodes.iter().map(node).collect(),
+        user: None,
+        password: None,
+        tls: None,
+        wait: None,
+        durability: Durability::Aof,
+        prefix: format!("f{}", COUNT.fetch_add(1, Ordering::Relaxed)).into(),
     }
 }
 

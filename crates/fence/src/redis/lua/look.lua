@@ -1,0 +1,3 @@
+-- What is remembered of a key.
+if held then return {'HELD', stored} end
+return {'NO'}

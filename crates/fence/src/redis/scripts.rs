@@ -1,0 +1,54 @@
+//! The scripts: one for each change of a record, so that nobody sees half of it.
+//!
+//! A script is called by the SHA-1 of its text, and by the text itself where the server does not
+//! know it. What a client sends is an argument, and never part of a text.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use sha1::{Digest as _, Sha1};
+
+/// One script.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) text: String,
+    /// 40 hexadecimal digits.
+    pub(super) digest: String,
+}
+
+impl Script {
+    fn new(parts: &[&str]) -> Self {
+        let text = parts.concat();
+        let mut digest = String::with_capacity(40);
+        for byte in Sha1::digest(text.as_bytes()) {
+            // Writing to a string cannot fail.
+            write!(digest, "{byte:02x}").ok();
+        }
+        Self { text, digest }
+    }
+}
+
+const COMMON: &str = include_str!("lua/common.lua");
+const RECORD: &str = include_str!("lua/record.lua");
+
+macro_rules! scripts {
+    ($($name:ident = $($part:expr),*;)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(&[$($part),*]));)*
+    };
+}
+
+scripts! {
+    CLAIM = COMMON, RECORD, include_str!("lua/claim.lua");
+    RENEW = COMMON, RECORD, include_str!("lua/renew.lua");
+    SETTLE = COMMON, RECORD, include_str!("lua/settle.lua");
+    RELEASE = COMMON, RECORD, include_str!("lua/release.lua");
+    RESOLVE = COMMON, RECORD, include_str!("lua/resolve.lua");
+    REASSERT = COMMON, RECORD, include_str!("lua/reassert.lua");
+    LOOK = COMMON, RECORD, include_str!("lua/look.lua");
+    AGE = COMMON, RECORD, include_str!("lua/age.lua");
+    STATS = COMMON, include_str!("lua/stats.lua");
+    DUE = COMMON, include_str!("lua/due.lua");
+    OPEN = COMMON, include_str!("lua/open.lua");
+    FAMILY = COMMON, include_str!("lua/family.lua");
+    FOUND = include_str!("lua/found.lua");
+}
