@@ -81,6 +81,11 @@ pub struct Token<'t> {
 }
 
 impl Token<'_> {
+    /// Whether the time of a token that ends then is over.
+    pub fn is_over(expires_s: u64, now: Moment) -> bool {
+        expires_s <= seconds(now)
+    }
+
     /// Whether a new token should take the place of one that ends then, though it says the same.
     ///
     /// That is so in the second half of its time, so that a client that keeps coming back keeps its
@@ -175,7 +180,7 @@ impl Keyring {
         let proven = key.state.clone().chain_update(signed).verify_slice(&mac);
         proven.map_err(|_wrong| TokenError::Forged)?;
         let expires_s = exp.parse().map_err(|_not_ours| TokenError::Malformed)?;
-        if expires_s <= seconds(now) {
+        if Token::is_over(expires_s, now) {
             return Err(TokenError::Expired);
         }
         let region = unescape(region).ok_or(TokenError::Malformed)?;

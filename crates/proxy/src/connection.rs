@@ -13,6 +13,8 @@ use pingora::protocols::Digest;
 pub use metrics::ConnectionMetrics;
 pub use stream::ClientStream;
 
+use crate::session::LastToken;
+
 mod frames;
 mod metrics;
 mod stream;
@@ -64,6 +66,7 @@ pub struct Connection {
     waker: AtomicWaker,
     /// Whether this process is its own client here.
     is_own: bool,
+    last_token: LastToken,
 }
 
 impl Connection {
@@ -77,6 +80,7 @@ impl Connection {
             late: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            last_token: LastToken::default(),
         }
     }
 
@@ -89,6 +93,11 @@ impl Connection {
     /// Whether this process is its own client here.
     pub fn is_own(&self) -> bool {
         self.is_own
+    }
+
+    /// The session token that came over it last.
+    pub fn last_token(&self) -> &LastToken {
+        &self.last_token
     }
 
     /// The connection behind a session, as its digest has it.

@@ -83,8 +83,9 @@ impl Proxy {
         let found = ask::route(&ctx.world.snapshot.policy, request);
         let (place, of_policy) = found.ok_or_else(Problem::no_route)?;
         ctx.world.asked(place);
-        ctx.brought =
-            Brought::read(&ctx.world.sessions, of_policy, request, clock::moment_of(ctx.began));
+        let last_token = ctx.on.as_ref().map(|it| it.connection().last_token());
+        let when = (last_token, clock::moment_of(ctx.began));
+        ctx.brought = Brought::read(&ctx.world.sessions, of_policy, request, when);
         let snapshot = &ctx.world.snapshot;
         let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
         let circumstances =

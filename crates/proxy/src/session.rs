@@ -1,5 +1,7 @@
 //! Sessions on the wire: the token that a request brings along, and the one that its answer takes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use pingora::http::RequestHeader;
@@ -10,6 +12,10 @@ use tidegate_core::id::Name;
 use tidegate_core::policy::{Route, Stickiness};
 use tidegate_core::route::SessionOutcome;
 use tidegate_core::sticky::TokenError;
+
+pub use last::LastToken;
+
+mod last;
 
 /// Cookies of our name that are looked at in one request; a browser sends one, or one for each path
 /// that somebody else has set it for.
@@ -22,13 +28,13 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Clone, Debug)]
 pub struct Brought {
     /// What its token says, or why that says nothing; `None` without a token.
-    token: Option<Result<Visit, TokenError>>,
+    token: Option<Result<Arc<Visit>, TokenError>>,
     /// Whether the request is routed by it.
     counts: bool,
 }
 
 /// Where a client was, as a token of ours says.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Visit {
     region: Name,
     release: Option<Name>,
@@ -40,19 +46,20 @@ impl Brought {
     ///
     /// The header counts and then the cookies, of which the first one that is good.
     pub fn read(
-        sessions: &Sessions,
+        sessions: &Arc<Sessions>,
         route: &Route,
         request: &RequestHeader,
-        now: Moment,
+        (last, now): (Option<&LastToken>, Moment),
     ) -> Option<Self> {
         let counts = match route.sticky {
             Stickiness::Off => return None,
             Stickiness::Session => true,
             Stickiness::Stream => request.headers.contains_key(&LAST_EVENT_ID),
         };
+        let verify = |token: &[u8]| verify(sessions, token, (last, now));
         let token = match request.headers.get(&sessions.header) {
-            Some(token) => Some(verify(sessions, token.as_bytes(), now)),
-            None => of_cookies(sessions, &request.headers, now),
+            Some(token) => Some(verify(token.as_bytes())),
+            None => of_cookies(sessions, &request.headers, verify),
         };
         Some(Self { token, counts })
     }
@@ -92,23 +99,35 @@ impl Brought {
     }
 }
 
-fn verify(sessions: &Sessions, token: &[u8], now: Moment) -> Result<Visit, TokenError> {
-    let token = std::str::from_utf8(token).map_err(|_not_text| TokenError::Malformed)?;
-    let token = sessions.verify(token, now)?;
-    let release = token.release.as_deref().map(Name::from);
-    Ok(Visit { region: Name::from(&*token.region), release, expires_s: token.expires_s })
+fn verify(
+    sessions: &Arc<Sessions>,
+    token: &[u8],
+    (last, now): (Option<&LastToken>, Moment),
+) -> Result<Arc<Visit>, TokenError> {
+    if let Some(visit) = last.and_then(|it| it.recall(sessions, token, now)) {
+        return Ok(visit);
+    }
+    let text = std::str::from_utf8(token).map_err(|_not_text| TokenError::Malformed)?;
+    let said = sessions.verify(text, now)?;
+    let release = said.release.as_deref().map(Name::from);
+    let region = Name::from(&*said.region);
+    let visit = Arc::new(Visit { region, release, expires_s: said.expires_s });
+    if let Some(last) = last {
+        last.remember(sessions, token, &visit);
+    }
+    Ok(visit)
 }
 
 fn of_cookies(
     sessions: &Sessions,
     headers: &HeaderMap,
-    now: Moment,
-) -> Option<Result<Visit, TokenError>> {
+    verify: impl Fn(&[u8]) -> Result<Arc<Visit>, TokenError>,
+) -> Option<Result<Arc<Visit>, TokenError>> {
     let values = headers.get_all(COOKIE).iter().flat_map(|it| parts(it.as_bytes()));
     let tokens = values.filter_map(|it| of_name(it, &sessions.cookie));
     let mut first_error = None;
     for token in tokens.take(COOKIES_MAX) {
-        match verify(sessions, token, now) {
+        match verify(token) {
             Ok(visit) => return Some(Ok(visit)),
             Err(error) => first_error = first_error.or(Some(Err(error))),
         }

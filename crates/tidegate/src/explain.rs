@@ -46,7 +46,7 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
     let answer = if let Some(path) = &asked.policy {
         let policy = Arc::new(tidegate_policy::load_file(path)?);
         let (snapshot, full) = world(&policy, asked.state.as_deref())?;
-        answer(&snapshot, &Sessions::of(&policy.sticky, None), full, &question)?
+        answer(&snapshot, &Arc::new(Sessions::of(&policy.sticky, None)), full, &question)?
     } else {
         let body = json!(question).to_string();
         let reply = client::send(&asked.admin.admin, "POST", "/v1/explain", &body)?;
@@ -87,7 +87,7 @@ fn question(asked: &Ask) -> Result<Question, Trouble> {
 /// Decides a request in a snapshot, and keeps every reason.
 pub(crate) fn answer(
     snapshot: &Snapshot,
-    sessions: &Sessions,
+    sessions: &Arc<Sessions>,
     full: RegionSet,
     question: &Question,
 ) -> Result<Json, Trouble> {
@@ -102,7 +102,7 @@ pub(crate) fn answer(
             "generation": generation, "passed": [],
         }));
     };
-    let brought = Brought::read(sessions, route, &request, clock::now());
+    let brought = Brought::read(sessions, route, &request, (None, clock::now()));
     let session = brought.as_ref().and_then(Brought::session);
     let (client, tried) = (question.client, RegionSet::EMPTY);
     let circumstances = Circumstances { client, session, full, tried };

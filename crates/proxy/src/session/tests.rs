@@ -9,9 +9,13 @@ use super::*;
 use crate::ctx::tests::route;
 use tidegate_control::clock;
 
-fn sessions() -> Sessions {
-    let key = StickyKey { id: "k1".into(), secret: [7; 32].into() };
-    Sessions::of(&StickyRules { keys: vec![key], ..StickyRules::default() }, None)
+fn sessions() -> Arc<Sessions> {
+    signing_with(7)
+}
+
+fn signing_with(secret: u8) -> Arc<Sessions> {
+    let key = StickyKey { id: "k1".into(), secret: [secret; 32].into() };
+    Arc::new(Sessions::of(&StickyRules { keys: vec![key], ..StickyRules::default() }, None))
 }
 
 fn token(region: &str, release: Option<&str>) -> String {
@@ -29,7 +33,7 @@ fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
 /// What a request brings along on a route of a kind: a region, a word, or nothing.
 fn brought(sticky: Stickiness, headers: &[(&'static str, &str)]) -> Option<String> {
     let route = Route { sticky, ..route() };
-    let brought = Brought::read(&sessions(), &route, &request(headers), clock::now())?;
+    let brought = Brought::read(&sessions(), &route, &request(headers), (None, clock::now()))?;
     let word = brought.word(SessionOutcome::Absent);
     let region = brought.session().map(|it| it.region.to_owned());
     Some(region.or(word.map(str::to_owned)).unwrap_or_else(|| "-".to_owned()))
@@ -65,6 +69,28 @@ fn the_header_counts_and_then_the_first_good_cookie() {
     assert_eq!(read(&[("cookie", &format!("tidegate={}", "v".repeat(600)))]), "too_long");
     assert_eq!(read(&[("cookie", &format!("{of_eu}x"))]), "malformed");
     assert_eq!(read(&[("cookie", "tidegate=v1.k1.eu\u{e9}")]), "malformed");
+}
+
+#[test]
+fn a_token_that_was_proven_is_remembered_until_its_time_is_over_or_the_keys_change() {
+    let (sessions, others) = (sessions(), signing_with(8));
+    let (now, later) = (clock::now(), clock::now().plus(sessions.ttl));
+    let last = LastToken::default();
+    let [eu, us] = [token("eu", Some("r1")), token("us", None)];
+    let recalled = |of: &_, token: &str, now| last.recall(of, token.as_bytes(), now);
+    let read = |token: &str, now| verify(&sessions, token.as_bytes(), (Some(&last), now));
+    assert!(recalled(&sessions, &eu, now).is_none(), "nothing was proven yet");
+    let visit = read(&eu, now).unwrap();
+    assert!(Arc::ptr_eq(&visit, &recalled(&sessions, &eu, now).unwrap()));
+    assert!(Arc::ptr_eq(&visit, &read(&eu, now).unwrap()));
+    assert!(recalled(&others, &eu, now).is_none(), "other keys have not proven it");
+    assert_eq!(read(&eu, later).unwrap_err(), TokenError::Expired);
+    let forged = format!("{}{}", &eu[..eu.len() - 1], if eu.ends_with('A') { "E" } else { "A" });
+    assert_eq!(read(&forged, now).unwrap_err(), TokenError::Forged);
+    assert!(recalled(&sessions, &eu, now).is_some(), "a bad token takes nobody's place");
+    assert_eq!(&*read(&us, now).unwrap().region, "us");
+    assert!(recalled(&sessions, &eu, now).is_none(), "one token is remembered, the last one");
+    assert!(!format!("{last:?}").contains("us"));
 }
 
 fn taken_off(cookies: &[&'static str]) -> Vec<String> {
@@ -120,8 +146,8 @@ fn a_token_is_renewed_when_it_says_something_else_or_is_due() {
     let route = Route { sticky: Stickiness::Session, ..route() };
     let token = token("eu", Some("r1"));
     let read = |token: &str| {
-        Brought::read(&sessions, &route, &request(&[("x-region-session", token)]), clock::now())
-            .unwrap()
+        let request = request(&[("x-region-session", token)]);
+        Brought::read(&sessions, &route, &request, (None, clock::now())).unwrap()
     };
     let brought = read(&token);
     let renewed = |place, now: Moment| brought.renewed(&sessions, place, now).is_some();
@@ -142,7 +168,7 @@ proptest! {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, value.clone());
-        let brought = of_cookies(&sessions(), &headers, clock::now());
+        let brought = of_cookies(&sessions(), &headers, |it| verify(&sessions(), it, (None, clock::now())));
         prop_assert!(!matches!(brought, Some(Ok(_))));
         take_off(&mut headers, &sessions());
         if brought.is_none() {
