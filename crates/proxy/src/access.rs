@@ -3,7 +3,6 @@
 //! A request leaves its line in a buffer and goes on. When the thread cannot keep up, lines are lost
 //! and counted; traffic never waits for a log.
 
-use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +12,11 @@ use std::time::Duration;
 use tidegate_core::Moment;
 use tidegate_core::id::Generation;
 
+use date::Clockwork;
+pub use date::Rfc3339;
 use json::{Object, key};
 
+mod date;
 mod json;
 
 /// Bytes that may wait to be written in one buffer.
@@ -89,9 +91,9 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// Writes the line as JSON; what is not known is left out.
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut object = Object::new(out);
-        object.moment(key!("time"), Rfc3339(self.time));
+    fn write(&self, waiting: &mut Waiting) {
+        let mut object = Object::new(&mut waiting.lines);
+        object.moment(key!("time"), self.time, &mut waiting.clockwork);
         object.word(key!("target"), "access");
         object.text(key!("id"), self.id);
         object.pair(key!("decision"), self.generation.0, self.sequence);
@@ -144,10 +146,17 @@ pub struct AccessLog(Arc<Buffers>);
 /// Lines that wait to be written, in several buffers so that threads do not meet.
 #[derive(Debug)]
 struct Buffers {
-    waiting: [Mutex<Vec<u8>>; BUFFERS],
+    waiting: [Mutex<Waiting>; BUFFERS],
     /// Whether the process ends, and whether the last line is written.
     end: Mutex<End>,
     turned: Condvar,
+}
+
+/// One buffer.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    clockwork: Clockwork,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,7 +193,7 @@ impl AccessLog {
         let mut places = (0..BUFFERS).map(|step| (first + step) % BUFFERS);
         let buffer = places.find_map(|it| buffers.waiting.get(it)?.try_lock().ok());
         match buffer {
-            Some(mut buffer) if buffer.len() < WAITING_BYTES_MAX => {
+            Some(mut buffer) if buffer.lines.len() < WAITING_BYTES_MAX => {
                 line.write(&mut buffer);
                 true
             }
@@ -216,7 +225,7 @@ impl Buffers {
             let asked = *lock(&self.end) == End::Asked;
             for waiting in &self.waiting {
                 // The lock is held for the exchange only, never while something is written.
-                std::mem::swap(&mut lines, &mut *lock(waiting));
+                std::mem::swap(&mut lines, &mut lock(waiting).lines);
                 // A log whose reader is gone must not end the balancer; its lines are lost.
                 if !lines.is_empty() && out.write_all(&lines).and_then(|()| out.flush()).is_err() {
                     tracing::debug!("access log cannot be written");
@@ -245,47 +254,6 @@ static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
 /// Nothing here is left half done by a panic that would make it unusable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A moment as RFC 3339 has it, in UTC with milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Rfc3339(pub Moment);
-
-impl Rfc3339 {
-    /// The numbers of the date, each with its width and the character behind it.
-    fn parts(self) -> [(u64, usize, u8); 7] {
-        let (days, of_day) = (self.0.0 / 86_400_000, self.0.0 % 86_400_000);
-        let (year, month, day) = civil(days);
-        [
-            (year, 4, b'-'),
-            (month, 2, b'-'),
-            (day, 2, b'T'),
-            (of_day / 3_600_000, 2, b':'),
-            (of_day / 60_000 % 60, 2, b':'),
-            (of_day / 1000 % 60, 2, b'.'),
-            (of_day % 1000, 3, b'Z'),
-        ]
-    }
-}
-
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts().into_iter().try_for_each(|(number, width, behind)| {
-            write!(f, "{number:0width$}{}", char::from(behind))
-        })
-    }
-}
-
-/// Year, month and day of a day since the Unix epoch, counted in eras of 400 years from March on.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -358,14 +326,6 @@ mod tests {
         assert_eq!((lines.len(), text.lines().count()), (taken, taken));
         assert!(lines.iter().all(|it| serde_json::from_str::<serde_json::Value>(it).is_ok()));
         assert!(3900 < taken, "{taken}");
-    }
-
-    #[test]
-    fn moments_read_as_dates() {
-        let date = |ms| Rfc3339(Moment(ms)).to_string();
-        assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(date(951_826_154_123), "2000-02-29T12:09:14.123Z");
-        assert_eq!(date(4_102_444_799_999), "2099-12-31T23:59:59.999Z");
     }
 
     #[test]

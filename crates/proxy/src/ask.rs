@@ -29,13 +29,10 @@ pub fn host(request: &RequestHeader) -> &str {
         Some(authority) => authority.as_str(),
         None => text(request, &http::header::HOST).unwrap_or_default(),
     };
-    match authority.rfind(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some(colon) if !authority.get(colon..).is_some_and(|it| it.contains(']')) => {
-            authority.get(..colon).unwrap_or(authority)
-        }
-        Some(_) | None => authority,
-    }
+    // A colon inside brackets belongs to an IPv6 address.
+    let last = authority.bytes().rposition(|it| it == b':' || it == b']');
+    let port = last.filter(|it| authority.as_bytes().get(*it) == Some(&b':'));
+    port.and_then(|it| authority.get(..it)).unwrap_or(authority)
 }
 
 /// The first route that takes the request, and its place in the policy.

@@ -4,10 +4,12 @@
 //! listener looks at all of its connections now and then, and so no request needs a timer or a
 //! clock of its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 use pingora::protocols::Digest;
 
 pub use metrics::ConnectionMetrics;
@@ -57,6 +59,8 @@ pub enum Doing {
 #[derive(Debug)]
 pub struct Connection {
     door: Arc<Door>,
+    /// The address of the client, as endpoints are told.
+    peer: Option<HeaderValue>,
     /// Open requests in the lower half, turns in the upper half.
     requests: AtomicU64,
     /// Whether bytes came that belong to no request yet.
@@ -70,10 +74,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that came in through a door.
-    pub fn new(door: Arc<Door>) -> Self {
+    /// A connection that came in through a door, from an address if it has one.
+    pub fn new(door: Arc<Door>, peer: Option<IpAddr>) -> Self {
         Self {
             door,
+            // An address is always a value.
+            peer: peer.and_then(|it| HeaderValue::try_from(it.to_string()).ok()),
             is_own: false,
             requests: AtomicU64::new(0),
             head: AtomicBool::new(false),
@@ -87,12 +93,17 @@ impl Connection {
     /// A connection of this process to itself: every request on it is answered by the proxy, asks
     /// no endpoint, and is neither logged nor counted.
     pub fn own(door: Arc<Door>) -> Self {
-        Self { is_own: true, ..Self::new(door) }
+        Self { is_own: true, ..Self::new(door, None) }
     }
 
     /// Whether this process is its own client here.
     pub fn is_own(&self) -> bool {
         self.is_own
+    }
+
+    /// The address of the client, if it has one.
+    pub fn peer(&self) -> Option<&HeaderValue> {
+        self.peer.as_ref()
     }
 
     /// The session token that came over it last.
@@ -184,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_connection_knows_what_it_does() {
-        let connection = Arc::new(Connection::new(Arc::default()));
+        let connection = Arc::new(Connection::new(Arc::default(), None));
         let mut turns = vec![connection.doing()];
         connection.heads(true);
         turns.push(connection.doing());

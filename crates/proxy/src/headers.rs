@@ -4,8 +4,6 @@
 //! insertion. Names mean the same in any case, so we let it go, as other balancers do: a header is
 //! taken apart, changed as a plain map, and put together again.
 
-use std::net::IpAddr;
-
 use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
 use http::uri::Authority;
 use http::{Request, Response, Version, request, response};
@@ -34,24 +32,22 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What the proxy did (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// What only we may say to an endpoint; a client that says it is not heard.
-static OURS: [HeaderName; 10] = [
-    REGION,
-    REGION_REASON,
-    HeaderName::from_static("x-fence-key"),
-    HeaderName::from_static("x-fence-epoch"),
-    HeaderName::from_static("x-fence-owner"),
-    FORWARDED,
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    FORWARDED_PORT,
+const OURS: [&str; 10] = [
+    "x-region",
+    "x-region-reason",
+    "x-fence-key",
+    "x-fence-epoch",
+    "x-fence-owner",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
 ];
 
 /// Longest request id that is taken over from a client, in bytes.
@@ -76,9 +72,9 @@ pub fn request_id(request: &RequestHeader) -> Option<&HeaderValue> {
 
 /// Who is asking, as an endpoint is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub struct Client<'a> {
     /// The peer of the connection.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<&'a HeaderValue>,
     /// Whether the peer is believed when it says for whom it asks.
     pub trusted: bool,
 }
@@ -105,19 +101,25 @@ pub fn came_over_tls(request: &RequestHeader) -> bool {
 ///
 /// # Errors
 /// When the request's target cannot be put back, which none that arrived can cause.
-pub fn receive(request: &mut RequestHeader, client: Client, whose: Whose<'_>) -> Result<()> {
+pub fn receive(request: &mut RequestHeader, client: Client<'_>, whose: Whose<'_>) -> Result<()> {
     edit_request(request, |parts| {
         let headers = &mut parts.headers;
-        if !client.trusted && headers.keys().any(|it| OURS.contains(it)) {
-            for name in &OURS {
+        if !client.trusted && headers.keys().any(|it| OURS.contains(&it.as_str())) {
+            for name in OURS {
                 headers.remove(name);
             }
         }
         headers.reserve(ADDED_MAX);
+        let is_said =
+            |headers: &HeaderMap, name: &HeaderName| client.trusted && headers.contains_key(name);
         if let Some(peer) = client.peer {
-            forward(headers, peer);
+            let before = headers.get(&FORWARDED_FOR).filter(|_| client.trusted);
+            headers.insert(FORWARDED_FOR, behind(before, peer));
+            if !is_said(headers, &FORWARDED_PROTO) {
+                headers.insert(FORWARDED_PROTO, HTTP);
+            }
         }
-        if !headers.contains_key(&FORWARDED_HOST)
+        if !is_said(headers, &FORWARDED_HOST)
             && let Some(host) = host(headers, parts.uri.authority())
         {
             headers.insert(FORWARDED_HOST, host);
@@ -139,19 +141,12 @@ pub fn send(request: &mut RequestHeader, region: &HeaderValue) -> Result<()> {
     edit_request(request, |parts| drop(parts.headers.insert(REGION, region.clone())))
 }
 
-fn forward(headers: &mut HeaderMap, peer: IpAddr) {
-    let before = headers.get(&FORWARDED_FOR).and_then(|it| it.to_str().ok());
-    let chain = match before {
-        Some(before) => format!("{before}, {peer}"),
-        None => peer.to_string(),
-    };
-    // An address is always a value, and so is one behind a value that arrived.
-    if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
-    if !headers.contains_key(&FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HTTP);
-    }
+/// The peer, behind the clients for whom it and others say that they ask.
+fn behind(before: Option<&HeaderValue>, peer: &HeaderValue) -> HeaderValue {
+    let Some(before) = before.filter(|it| it.to_str().is_ok()) else { return peer.clone() };
+    let chain = [before.as_bytes(), b", ", peer.as_bytes()].concat();
+    // What is put together from values is one.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| peer.clone())
 }
 
 /// The host that the client asked for: HTTP/2 has it in the target.
@@ -223,8 +218,8 @@ pub fn answer(response: &mut ResponseHeader, served: Served<'_>) -> Result<()> {
 mod tests {
     use super::*;
 
-    const CLIENT: Client =
-        Client { peer: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), trusted: false };
+    static PEER: HeaderValue = HeaderValue::from_static("127.0.0.1");
+    const CLIENT: Client<'_> = Client { peer: Some(&PEER), trusted: false };
     static ID: HeaderValue = HeaderValue::from_static("id");
     static REGION_NAME: HeaderValue = HeaderValue::from_static("us");
     static WHOSE: Whose<'_> = Whose { id: &ID, region: &REGION_NAME, sessions: None };

@@ -186,8 +186,8 @@ fn heed_closing(ctx: &mut Ctx) -> Result<()> {
 
 /// Puts on the request what its endpoint must know; another region is named when it is tried.
 fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
-    let peer = peer_of(session);
-    let trusted = peer.is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
+    let trusted = peer_of(session).is_some_and(|it| ctx.world.snapshot.policy.trusts(it));
+    let peer = ctx.on.as_ref().and_then(|it| it.connection().peer());
     let region = ctx.routed().and_then(|it| ctx.world.region(it.choice.region));
     match (&ctx.id, region) {
         (Some(id), Some(region)) => {
@@ -359,7 +359,7 @@ impl ProxyHttp for Proxy {
         let keeping = ctx.brought.as_ref().map(|_| Keeping {
             sessions: &ctx.world.sessions,
             token: token.as_deref(),
-            secure: headers::came_over_tls(session.req_header()),
+            secure: token.is_some() && headers::came_over_tls(session.req_header()),
         });
         let served = Served {
             region: &region.name,

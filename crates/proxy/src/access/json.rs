@@ -2,17 +2,31 @@
 
 use std::fmt;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Rfc3339;
+use tidegate_core::Moment;
+
+use super::date::Clockwork;
 
 /// Room that most lines find enough.
 const LINE_BYTES: usize = 1024;
 
 /// A key with all that stands around it, put together when the program is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// As it stands before a number.
+    pub(super) bare: &'static str,
+    /// As it stands before a text, with the quote that opens it.
+    pub(super) quoted: &'static str,
+}
+
+/// The key of a member.
 macro_rules! key {
     ($name:literal) => {
-        concat!(",\"", $name, "\":")
+        $crate::access::json::Key {
+            bare: concat!(",\"", $name, "\":"),
+            quoted: concat!(",\"", $name, "\":\""),
+        }
     };
 }
 pub(super) use key;
@@ -32,68 +46,64 @@ impl<'a> Object<'a> {
         Self { out, start }
     }
 
-    fn key(&mut self, key: &'static str) {
-        self.out.extend_from_slice(key.as_bytes());
-    }
-
-    fn quoted(&mut self, text: &str) {
-        self.out.push(b'"');
+    fn put(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
-        self.out.push(b'"');
     }
 
     /// A word of ours, which has nothing to escape.
-    pub(super) fn word(&mut self, key: &'static str, word: &'static str) {
-        self.key(key);
-        self.quoted(word);
+    pub(super) fn word(&mut self, key: Key, word: &'static str) {
+        self.quoted(key, word);
+    }
+
+    fn quoted(&mut self, key: Key, text: &str) {
+        self.put(key.quoted);
+        self.put(text);
+        self.out.push(b'"');
     }
 
     /// Anybody's text.
-    pub(super) fn text(&mut self, key: &'static str, text: &str) {
-        self.key(key);
-        if text.bytes().all(|it| it >= b' ' && it != b'"' && it != b'\\') {
-            return self.quoted(text);
+    pub(super) fn text(&mut self, key: Key, text: &str) {
+        // All of it is looked at, also behind the first that must be escaped: without a way out
+        // of the loop many bytes are looked at in one step, and hardly any text has one.
+        let must_escape = |it: u8| it < b' ' || it == b'"' || it == b'\\';
+        if text.bytes().fold(false, |any, it| any | must_escape(it)) {
+            self.put(key.bare);
+            // A vector takes whatever is written to it.
+            drop(serde_json::to_writer(&mut *self.out, text));
+        } else {
+            self.quoted(key, text);
         }
-        // A vector takes whatever is written to it.
-        drop(serde_json::to_writer(&mut *self.out, text));
     }
 
-    fn shown(&mut self, key: &'static str, shown: &dyn fmt::Display) {
-        self.key(key);
-        drop(write!(self.out, "\"{shown}\""));
+    fn shown(&mut self, key: Key, shown: &dyn fmt::Display) {
+        self.put(key.quoted);
+        drop(write!(self.out, "{shown}\""));
     }
 
     /// A number.
-    pub(super) fn number(&mut self, key: &'static str, number: u64) {
-        self.key(key);
-        digits(self.out, number, 1);
+    pub(super) fn number(&mut self, key: Key, number: u64) {
+        self.put(key.bare);
+        digits(self.out, number);
     }
 
     /// Two numbers with a dash between them.
-    pub(super) fn pair(&mut self, key: &'static str, first: u64, second: u64) {
-        self.key(key);
-        self.out.push(b'"');
-        digits(self.out, first, 1);
+    pub(super) fn pair(&mut self, key: Key, first: u64, second: u64) {
+        self.put(key.quoted);
+        digits(self.out, first);
         self.out.push(b'-');
-        digits(self.out, second, 1);
+        digits(self.out, second);
         self.out.push(b'"');
     }
 
     /// An address; those of IPv4, which most are, without the formatting machinery.
-    pub(super) fn address(&mut self, key: &'static str, ip: IpAddr, port: Option<u16>) {
+    pub(super) fn address(&mut self, key: Key, ip: IpAddr, port: Option<u16>) {
         match (ip, port) {
             (IpAddr::V4(ip), port) => {
-                self.key(key);
-                self.out.push(b'"');
-                for (place, octet) in ip.octets().into_iter().enumerate() {
-                    if 0 < place {
-                        self.out.push(b'.');
-                    }
-                    digits(self.out, octet.into(), 1);
-                }
+                self.put(key.quoted);
+                dotted(self.out, ip);
                 if let Some(port) = port {
                     self.out.push(b':');
-                    digits(self.out, port.into(), 1);
+                    digits(self.out, port.into());
                 }
                 self.out.push(b'"');
             }
@@ -103,30 +113,26 @@ impl<'a> Object<'a> {
     }
 
     /// A moment, as RFC 3339 has it.
-    pub(super) fn moment(&mut self, key: &'static str, moment: Rfc3339) {
-        self.key(key);
-        self.out.push(b'"');
-        for (number, width, behind) in moment.parts() {
-            digits(self.out, number, width);
-            self.out.push(behind);
-        }
+    pub(super) fn moment(&mut self, key: Key, moment: Moment, clockwork: &mut Clockwork) {
+        self.put(key.quoted);
+        self.out.extend_from_slice(clockwork.show(moment));
         self.out.push(b'"');
     }
 
     /// A number of bytes.
-    pub(super) fn size(&mut self, key: &'static str, size: usize) {
+    pub(super) fn size(&mut self, key: Key, size: usize) {
         self.number(key, u64::try_from(size).unwrap_or(u64::MAX));
     }
 
     /// [`Object::word`], if there is one.
-    pub(super) fn word_if(&mut self, key: &'static str, word: Option<&'static str>) {
+    pub(super) fn word_if(&mut self, key: Key, word: Option<&'static str>) {
         if let Some(word) = word {
             self.word(key, word);
         }
     }
 
     /// [`Object::text`], if there is any.
-    pub(super) fn text_if(&mut self, key: &'static str, text: Option<&str>) {
+    pub(super) fn text_if(&mut self, key: Key, text: Option<&str>) {
         if let Some(text) = text {
             self.text(key, text);
         }
@@ -143,20 +149,28 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Appends a number in decimal, with zeros in front up to a width.
-fn digits(out: &mut Vec<u8>, number: u64, width: usize) {
+fn dotted(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    let [first, rest @ ..] = ip.octets();
+    digits(out, first.into());
+    for octet in rest {
+        out.push(b'.');
+        digits(out, octet.into());
+    }
+}
+
+/// Appends a number in decimal.
+fn digits(out: &mut Vec<u8>, number: u64) {
     let mut digits = [b'0'; 20];
     let mut left = number;
-    let mut used = 0;
+    let mut from = digits.len();
     for digit in digits.iter_mut().rev() {
         *digit += u8::try_from(left % 10).unwrap_or_default();
         left /= 10;
-        used += 1;
+        from -= 1;
         if left == 0 {
             break;
         }
     }
-    let from = digits.len() - used.max(width).min(digits.len());
     out.extend_from_slice(digits.get(from..).unwrap_or_default());
 }
 

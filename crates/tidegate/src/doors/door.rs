@@ -206,7 +206,8 @@ where
         // Nobody waits for it, and nobody counts it.
         Guest::enter(Connection::own(state), shared, ConnectionMetrics::default())
     } else {
-        Guest::enter(Connection::new(state), shared, place.metrics.clone())
+        let peer = taken.peer().map(|it| it.ip());
+        Guest::enter(Connection::new(state, peer), shared, place.metrics.clone())
     };
     drop(tokio::spawn(serve(taken, guest, Arc::clone(&place.app))));
 }
