@@ -139,7 +139,7 @@ impl Rotation {
             None => two_of(self.seats.len(), fastrand::u64(..)),
         };
         match two {
-            Some((first, second)) if admits(first) && admits(second) => two,
+            Some((first, second)) if admits(first) && (first == second || admits(second)) => two,
             // New dice: the old ones are known to show somebody who may not serve.
             Some(_) | None => Option::zip(self.draw(admits), self.draw(admits)),
         }

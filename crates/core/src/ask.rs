@@ -92,6 +92,12 @@ impl<'a> Demand<'a> {
         self.keys().map(|(key, _)| key).collect()
     }
 
+    /// Whether every demand that one of two reports meets is met by the other one too.
+    pub(crate) fn sees_alike(one: &Report, other: &Report) -> bool {
+        let mut keys = [SCHEMA_REV, INDEX_HASH, MODEL_TAG].into_iter();
+        keys.all(|it| one.found(it) == other.found(it)) && one.release_id == other.release_id
+    }
+
     /// Whether a report has everything that is demanded.
     pub fn met_by(&self, report: &Report) -> bool {
         self.keys().all(|(key, value)| report.says(key, value))

@@ -62,6 +62,11 @@ impl RegionSet {
     /// The set of every region there can be.
     pub const ALL: Self = Self(u128::MAX);
 
+    /// The set of one region.
+    pub fn only(region: RegionId) -> Self {
+        Self(Self::bit(region))
+    }
+
     /// Whether the region is in the set.
     pub fn contains(self, region: RegionId) -> bool {
         self.0 & Self::bit(region) != 0
@@ -102,7 +107,12 @@ impl RegionSet {
 
     /// The regions of the set, in the order of their places.
     pub fn iter(self) -> impl Iterator<Item = RegionId> {
-        (0..=u8::MAX).map(RegionId).take(REGIONS_MAX).filter(move |it| self.contains(*it))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let place = u8::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            left &= left - 1;
+            Some(RegionId(place))
+        })
     }
 
     fn bit(region: RegionId) -> u128 {
@@ -180,7 +190,10 @@ mod tests {
         let set: RegionSet = [RegionId(0), RegionId(127)].into_iter().collect();
         assert!(set.contains(RegionId(0)) && set.contains(RegionId(127)));
         assert!(!set.contains(RegionId(1)) && !set.contains(RegionId(200)));
-        assert_eq!(set.without([RegionId(0)].into_iter().collect()).count(), 1);
+        assert_eq!(set.without(RegionSet::only(RegionId(0))).count(), 1);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [RegionId(0), RegionId(127)]);
+        assert_eq!(RegionSet::ALL.iter().count(), REGIONS_MAX);
+        assert_eq!(RegionSet::EMPTY.iter().count(), 0);
         let keys: KeySet = [KeyId(3), KeyId(31)].into_iter().collect();
         assert!(keys.contains(KeyId(31)) && !keys.contains(KeyId(32)));
         assert!(keys.without(keys).is_empty());

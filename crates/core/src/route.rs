@@ -7,7 +7,7 @@
 use crate::ask::{Ask, Demand, Session};
 use crate::id::{RegionId, RegionSet};
 use crate::policy::{PinRule, Policy, Require, Route, Strategy};
-use crate::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+use crate::snapshot::{Endpoint, Held, Snapshot, Verdict};
 
 mod session;
 #[cfg(test)]
@@ -310,18 +310,17 @@ pub(crate) fn walk<T: Trace>(
         let session = session::outcome(snapshot, ask, region);
         Choice { region, reason, pin, session, assigned }
     };
-    let only = |region: RegionId| -> RegionSet { [region].into_iter().collect() };
     let pin = match pinned(snapshot, ask, route, reachable.without(staying))? {
         Ok(region) => {
             let cause = |it| if staying.contains(it) { Cause::Drained } else { Cause::NotPinned };
-            let only = narrow(trace, reachable, only(region), cause);
+            let only = narrow(trace, reachable, RegionSet::only(region), cause);
             let (_, assigned) = filter_by_release(snapshot, ask, route, only, trace);
             return Ok(chosen(region, Reason::Pin, PinOutcome::Honoured, assigned));
         }
         Err(outcome) => outcome,
     };
     if let Some(region) = session::region(snapshot, ask, reachable) {
-        let only = narrow(trace, reachable, only(region), |_| Cause::NotInSession);
+        let only = narrow(trace, reachable, RegionSet::only(region), |_| Cause::NotInSession);
         let (_, assigned) = filter_by_release(snapshot, ask, route, only, trace);
         return Ok(chosen(region, Reason::Session, pin, assigned));
     }
@@ -359,9 +358,7 @@ fn filter_by_contract<T: Trace>(
     let matching = match (ask.demand.is_empty(), route.require) {
         (true, Require::Contract) => answering.and(snapshot.routable.or(staying)),
         (true, Require::Answer) => answering,
-        (false, _) => {
-            regions_where(snapshot, answering, |region| demand_met(snapshot, ask, region))
-        }
+        (false, _) => regions_where(answering, |id| demand_met(snapshot, ask, route, id)),
     };
     narrow(trace, answering, matching, |region| match snapshot.region(region) {
         Some(region) if ask.demand.is_empty() && region.verdict.is_routable() => Cause::Drained,
@@ -370,12 +367,12 @@ fn filter_by_contract<T: Trace>(
     })
 }
 
-fn demand_met(snapshot: &Snapshot, ask: &Ask<'_>, region: &Region) -> bool {
-    let Some(route) = snapshot.policy.routes.get(ask.route) else { return false };
+fn demand_met(snapshot: &Snapshot, ask: &Ask<'_>, route: &Route, id: RegionId) -> bool {
+    let disputed = snapshot.region(id).map(|it| it.disputed).unwrap_or_default();
     let agreed = snapshot.policy.probing.routes_to_mixed()
         || route.require == Require::Answer
-        || region.disputed.without(ask.demand.key_set()).is_empty();
-    agreed && region.endpoints.iter().any(|it| admits(route, it, &ask.demand, None))
+        || disputed.without(ask.demand.key_set()).is_empty();
+    agreed && snapshot.kinds(id).any(|it| admits(route, it, &ask.demand, None))
 }
 
 /// Regions that run the release which the session or the split assigns to this client.
@@ -395,9 +392,9 @@ fn filter_by_release<T: Trace>(
     let Some((assigned, name)) = session::assigned(&snapshot.policy, ask) else {
         return (among, None);
     };
-    let running = regions_where(snapshot, among, |region| {
-        let mut endpoints = region.endpoints.iter();
-        endpoints.any(|it| !it.ejected && admits(route, it, &ask.demand, Some(name)))
+    let running = regions_where(among, |id| {
+        let mut kinds = snapshot.kinds(id);
+        kinds.any(|it| !it.ejected && admits(route, it, &ask.demand, Some(name)))
     });
     let has_room = |set: RegionSet| !set.without(ask.full).is_empty();
     if running.is_empty() || (has_room(among) && !has_room(running)) {
@@ -406,13 +403,8 @@ fn filter_by_release<T: Trace>(
     (narrow(trace, among, running, |_| Cause::OtherRelease), Some(assigned))
 }
 
-fn regions_where(
-    snapshot: &Snapshot,
-    among: RegionSet,
-    test: impl Fn(&Region) -> bool,
-) -> RegionSet {
-    let kept = |(id, region): &(RegionId, &Region)| among.contains(*id) && test(region);
-    snapshot.iter().filter(kept).map(|(id, _)| id).collect()
+fn regions_where(among: RegionSet, test: impl Fn(RegionId) -> bool) -> RegionSet {
+    among.iter().filter(|it| test(*it)).collect()
 }
 
 /// The pinned region, or what became of the pin.
@@ -456,7 +448,7 @@ fn nearest<T: Trace>(
         near.find(|it| roomy.contains(*it)).ok_or(Refusal::Full)?
     };
     let held = |id| snapshot.region(id).and_then(|region| region.held);
-    narrow(trace, roomy, [chosen].into_iter().collect(), |id| behind(snapshot, id, chosen));
+    narrow(trace, roomy, RegionSet::only(chosen), |id| behind(snapshot, id, chosen));
     let reason = match () {
         () if held(chosen).is_some() => Reason::LastResort,
         () if chosen != first => Reason::Spill,
@@ -489,7 +481,7 @@ fn nobody(snapshot: &Snapshot, ask: &Ask<'_>, route: &Route) -> Refusal {
     }
     let reports = || {
         let inside = snapshot.iter().filter(|(id, _)| route.residency.contains(*id));
-        inside.flat_map(|(_, region)| &region.endpoints).filter_map(|it| it.report.as_deref())
+        inside.flat_map(|(id, _)| snapshot.kinds(id)).filter_map(|it| it.report.as_deref())
     };
     if reports().any(|report| ask.demand.met_by(report)) {
         return Refusal::DemandedIsDown;

@@ -10,6 +10,10 @@ use crate::id::{EndpointId, Generation, KeySet, Name, RegionId, RegionSet};
 use crate::moment::Moment;
 use crate::policy::Policy;
 
+use kinds::Kinds;
+
+mod kinds;
+
 /// What we concluded about an endpoint or a region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -183,6 +187,8 @@ pub struct Snapshot {
     pub nearest: Vec<RegionId>,
     /// All regions, nearest first by measured distance, last resorts last.
     pub measured: Vec<RegionId>,
+    /// What kinds of endpoints each region has.
+    kinds: Vec<Kinds>,
 }
 
 impl Snapshot {
@@ -209,12 +215,27 @@ impl Snapshot {
             // A configured distance reads as milliseconds where nothing has been measured.
             measured_us.unwrap_or_else(|| configured(id).saturating_mul(1000))
         });
-        Self { generation, policy, regions, routable, answering, nearest, measured }
+        let kinds = regions.iter().map(|it| Kinds::of(&it.endpoints)).collect();
+        Self { generation, policy, regions, routable, answering, nearest, measured, kinds }
     }
 
     /// The region at a place.
     pub fn region(&self, id: RegionId) -> Option<&Region> {
         self.regions.get(id.index())
+    }
+
+    /// One endpoint of each kind that a region has: where none of them may serve a request, no
+    /// endpoint of the region may.
+    pub(crate) fn kinds(&self, id: RegionId) -> impl Iterator<Item = &Endpoint> {
+        let places = self.kinds.get(id.index()).map(Kinds::places).unwrap_or_default();
+        let endpoints = self.region(id).map(|it| &*it.endpoints).unwrap_or_default();
+        places.iter().filter_map(|it| endpoints.get(*it))
+    }
+
+    /// Whether the endpoints of a region are all of one kind: where one of them may serve a
+    /// request, any may.
+    pub fn is_of_one_kind(&self, id: RegionId) -> bool {
+        self.kinds.get(id.index()).is_some_and(|it| it.places().len() == 1)
     }
 
     /// The regions with their places.

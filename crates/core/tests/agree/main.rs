@@ -108,6 +108,8 @@ fn admissible(snapshot: &Snapshot, ask: &Ask<'_>, choice: Choice) -> Result<(), 
     let admitted: Vec<&Endpoint> = admitted.collect();
     let is_asked_for = !ask.demand.is_empty() || assigned.is_some();
     ensure(!admitted.is_empty() || !is_asked_for, || named("has nobody who may serve"))?;
+    let is_split = !admitted.is_empty() && admitted.len() < region.endpoints.len();
+    ensure(!is_split || !snapshot.is_of_one_kind(choice.region), || named("has two kinds"))?;
     for endpoint in admitted {
         serves_rightly(endpoint, ask, route.require).map_err(|why| named(&why))?;
     }

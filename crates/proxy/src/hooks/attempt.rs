@@ -182,16 +182,21 @@ fn pick(session: &Session, ctx: &Ctx, routed: &Routed) -> Option<usize> {
     let snapshot = &ctx.world.snapshot;
     let policy = &snapshot.policy;
     let region = routed.choice.region;
-    let route = policy.routes.get(routed.route)?;
-    let demand = ask::demand(policy, session.req_header());
-    let assigned = routed.choice.release(policy, ctx.session());
     let hash = match policy.regions.get(region.index()).map(|it| &it.balance) {
         Some(Balance::Hash { by, .. }) => ask::hash(by, session.req_header(), ctx.client),
         Some(Balance::RoundRobin | Balance::LeastRequests | Balance::PeakEwma) | None => 0,
     };
+    let rotation = &ctx.world.region(region)?.rotation;
+    let route = policy.routes.get(routed.route)?;
+    let demand = || ask::demand(policy, session.req_header());
+    let assigned = routed.choice.release(policy, ctx.session());
     let endpoints = &snapshot.region(region)?.endpoints;
-    ctx.world.region(region)?.rotation.pick(hash, |place| {
-        !ctx.has_failed(region, place)
-            && endpoints.get(place).is_some_and(|it| admits(route, it, &demand, assigned))
-    })
+    let may = |it, demand| endpoints.get(it).is_some_and(|it| admits(route, it, demand, assigned));
+    if snapshot.is_of_one_kind(region) {
+        // The region was chosen because some endpoint of it may serve the request, so all may.
+        debug_assert!(may(0, &demand()), "a region that may not serve was chosen");
+        return rotation.pick(hash, |place| !ctx.has_failed(region, place));
+    }
+    let demand = demand();
+    rotation.pick(hash, |place| !ctx.has_failed(region, place) && may(place, &demand))
 }

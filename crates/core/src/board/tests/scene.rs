@@ -150,8 +150,9 @@ impl Scene {
 }
 
 /// A snapshot without its number.
-pub(super) fn timeless(snapshot: Snapshot) -> Snapshot {
-    Snapshot { generation: Generation(0), ..snapshot }
+pub(super) fn timeless(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.generation = Generation(0);
+    snapshot
 }
 
 /// A region `us` of three endpoints and a farther one `eu` of one.
