@@ -1,5 +1,6 @@
 //! One binary for all integration tests: each starts the real program, and tries it from outside.
 
+mod activation;
 mod connections;
 mod contract;
 mod crowds;

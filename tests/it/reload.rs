@@ -34,13 +34,13 @@ const RESULTS: [&str; 10] = [
 
 impl Setting {
     /// The text of the policy's file.
-    fn policy(&self) -> String {
+    pub(crate) fn policy(&self) -> String {
         fs::read_to_string(self.balancer.policy_path()).expect("the policy can be read")
     }
 
     /// Writes the policy's file anew; a part of the text that is not there is a mistake of the test.
     #[track_caller]
-    fn edit(&self, from: &str, to: &str) {
+    pub(crate) fn edit(&self, from: &str, to: &str) {
         let text = self.policy();
         assert!(text.contains(from), "`{from}` is not in\n{text}");
         self.write(&text.replace(from, to));
@@ -54,12 +54,12 @@ impl Setting {
     }
 
     /// Runs `tidegate reload` with these further arguments.
-    fn reload(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn reload(&self, arguments: &[&str]) -> Said {
         tidegate(&[&["reload", "--admin", &self.socket()], arguments].concat())
     }
 
     /// Runs `tidegate confirm` or `tidegate rollback`.
-    fn settle(&self, verb: &str) -> Said {
+    pub(crate) fn settle(&self, verb: &str) -> Said {
         tidegate(&[verb, "--admin", &self.socket()])
     }
 

@@ -12,6 +12,7 @@ use tidegate_harness::{Load, LoadPlan, Reuse, TempDir, signal, wait_until};
 use crate::setting::{PolicyText, SOON, Said, Setting, TIDEGATE, tidegate};
 
 mod broken;
+mod fewer;
 mod manager;
 mod memory;
 mod open;
@@ -53,14 +54,14 @@ impl Program {
 
 impl Setting {
     /// Asks for an upgrade on the command line.
-    fn upgrade(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn upgrade(&self, arguments: &[&str]) -> Said {
         let socket = self.socket();
         tidegate(&[&["upgrade", "--admin", &socket], arguments].concat())
     }
 
     /// Upgrades, and answers the process that serves then.
     #[track_caller]
-    fn upgraded(&self) -> u32 {
+    pub(crate) fn upgraded(&self) -> u32 {
         let before = self.balancer.serving_pid();
         let said = self.upgrade(&[]);
         assert_eq!(said.code, Some(0), "{said:?}\n{}", self.balancer.logs());
@@ -71,7 +72,7 @@ impl Setting {
     }
 
     /// Waits until a process is gone.
-    fn until_gone(&self, pid: u32) {
+    pub(crate) fn until_gone(&self, pid: u32) {
         let what = format!("process {pid} ends; they said:\n{}", self.balancer.logs());
         wait_until(SOON, &what, || !self.balancer.processes().contains(&pid) || is_zombie(pid));
     }

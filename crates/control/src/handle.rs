@@ -156,6 +156,13 @@ impl Handle {
         is_ready(&self.world.load().snapshot)
     }
 
+    /// The names of the regions to which traffic may be sent.
+    pub fn reaches(&self) -> Vec<String> {
+        let world = self.world.load();
+        let Snapshot { routable, regions, .. } = &world.snapshot;
+        routable.iter().filter_map(|it| Some(regions.get(it.index())?.name.to_string())).collect()
+    }
+
     /// The metrics of the control plane, for those who add to them.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

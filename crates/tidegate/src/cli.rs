@@ -92,6 +92,9 @@ pub(crate) enum Verb {
         /// How long the new process may take to be ready.
         #[arg(long, value_name = "TIME", value_parser = tidegate_policy::duration, default_value = "60s")]
         within: Duration,
+        /// Let it serve also when it reaches fewer regions than the old one.
+        #[arg(long)]
+        force: bool,
         /// Its admin socket; a TCP admin address may only look.
         #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
         admin: String,

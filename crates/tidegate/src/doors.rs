@@ -17,6 +17,7 @@ use tidegate_proxy::connection::ConnectionMetrics;
 use tokio::runtime::Handle;
 
 use door::{Door, Place};
+pub(crate) use inherited::{Inherited, Lent};
 use pulse::Expected;
 pub(crate) use socket::Address;
 use socket::Socket;
@@ -24,6 +25,7 @@ use socket::Socket;
 use crate::say::Trouble;
 
 mod door;
+mod inherited;
 mod janitor;
 mod pulse;
 mod socket;
@@ -44,29 +46,6 @@ pub(crate) struct Wish {
     pub(crate) keepalive: Duration,
 }
 
-/// Listening sockets that somebody else had open before, by their address.
-#[derive(Debug, Default)]
-pub(crate) struct Inherited(Vec<(String, OwnedFd)>);
-
-impl Inherited {
-    /// Sockets by the names that [`Doors::sockets`] gave them.
-    pub(crate) fn new(sockets: Vec<(String, OwnedFd)>) -> Self {
-        Self(sockets)
-    }
-
-    /// Closes those that nobody has taken.
-    pub(crate) fn close(self) {
-        for (address, _) in self.0 {
-            tracing::info!(address, "a listener that the policy does not name is closed");
-        }
-    }
-
-    fn take(&mut self, name: &str) -> Option<OwnedFd> {
-        let place = self.0.iter().position(|(it, _)| it == name)?;
-        Some(self.0.swap_remove(place).1)
-    }
-}
-
 /// The listeners of one application.
 pub(crate) struct Doors<A>(Arc<Inner<A>>);
 
@@ -80,6 +59,7 @@ struct Inner<A> {
     app: Arc<A>,
     metrics: ConnectionMetrics,
     expected: Arc<Expected>,
+    lent: Lent,
     state: Mutex<State>,
 }
 
@@ -102,10 +82,10 @@ pub(crate) struct Prepared {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
-    /// An application without any listener.
-    pub(crate) fn new(app: A, metrics: ConnectionMetrics) -> Self {
+    /// An application without any listener; it may listen where the service manager does.
+    pub(crate) fn new(app: A, metrics: ConnectionMetrics, lent: Lent) -> Self {
         let (app, expected, state) = (Arc::new(app), Arc::default(), Mutex::default());
-        Self(Arc::new(Inner { app, metrics, expected, state }))
+        Self(Arc::new(Inner { app, metrics, expected, lent, state }))
     }
 
     /// Binds what is wished for and not there yet, and changes nothing.
@@ -122,15 +102,20 @@ impl<A: ServerApp + Send + Sync + 'static> Doors<A> {
             if self.state().doors.iter().any(|it| it.address() == address) {
                 continue;
             }
-            let socket = match inherited.take(&address.to_string()) {
-                Some(socket) => Socket::adopt(address, socket),
+            let there = inherited.take(address).map(Ok).or_else(|| self.0.lent.find(address));
+            let socket = match there {
+                Some(socket) => socket.and_then(|it| Socket::adopt(address, it)),
                 None => self.bind(address),
             };
-            let trouble =
-                |error: io::Error| Trouble::Doing("listen", format!("{address}: {error}"));
-            bound.push((address.clone(), socket.map_err(trouble)?));
+            bound.push((address.clone(), socket.map_err(|error| self.trouble(address, &error))?));
         }
         Ok(Prepared { wishes, bound })
+    }
+
+    fn trouble(&self, address: &Address, error: &io::Error) -> Trouble {
+        let beside = self.0.lent.beside(address);
+        let hint = beside.map(|it| format!("; the service manager listens at {it}, not there"));
+        Trouble::Doing("listen", format!("{address}: {error}{}", hint.unwrap_or_default()))
     }
 
     fn bind(&self, address: &Address) -> io::Result<Socket> {

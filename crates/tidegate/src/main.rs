@@ -66,8 +66,8 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Drains(admin) => drain::drains(&admin, output),
         Verb::Streams(asked) => drain::streams(&asked, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
-        Verb::Upgrade { binary, within, admin } => {
-            verbs::upgrade(&admin, (binary.as_deref(), within), output)
+        Verb::Upgrade { binary, within, force, admin } => {
+            verbs::upgrade(&admin, (binary.as_deref(), within, force), output)
         }
         Verb::Healthcheck(admin) => verbs::healthcheck(&admin),
         Verb::Version => {

@@ -21,7 +21,7 @@ use tidegate_proxy::connection::ConnectionMetrics;
 
 use crate::admin::{Admin, Rights};
 use crate::cli;
-use crate::doors::{Address, DoorService, Doors, Inherited, Wish};
+use crate::doors::{Address, DoorService, Doors, Inherited, Lent, Wish};
 use crate::ending::Ending;
 use crate::notify;
 use crate::process_key;
@@ -50,13 +50,15 @@ pub(crate) type Traffic = Doors<HttpProxy<Proxy>>;
 ///
 /// In the folder `state` the last good policy is kept.
 pub(crate) fn run(path: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble> {
+    // Before anything else is opened.
+    let lent = Lent::by_manager();
     reload::heed_hangup().map_err(|error| Trouble::doing("watch for SIGHUP")(&error))?;
     let mut predecessor = match Predecessor::find()? {
         Found::Nobody => None,
         Found::Predecessor(predecessor) => Some(predecessor),
         Found::Started => return Ok(ExitCode::SUCCESS),
     };
-    match begin(path, state, predecessor.as_mut()) {
+    match begin((path, state), lent, predecessor.as_mut()) {
         Ok(balancer) => Ok(balancer.run(predecessor)),
         Err(trouble) => {
             if let Some(predecessor) = &mut predecessor {
@@ -69,14 +71,15 @@ pub(crate) fn run(path: &Path, state: Option<&Path>) -> Result<ExitCode, Trouble
 
 /// Puts a balancer together that goes on where the one before it is, if there is one.
 fn begin(
-    path: &Path,
-    state: Option<&Path>,
+    (path, state): (&Path, Option<&Path>),
+    lent: Lent,
     predecessor: Option<&mut Predecessor>,
 ) -> Result<Balancer, Trouble> {
     let (policy, origin) = reload::find(path, state)?;
     let called = Called::this_process().map_err(|error| Trouble::doing("find itself")(&error))?;
     let Some(predecessor) = predecessor else {
-        return Balancer::new((policy, origin), Some(called), Legacy::default());
+        let legacy = Legacy { lent, ..Legacy::default() };
+        return Balancer::new((policy, origin), Some(called), legacy);
     };
     // The process before it has a policy in force, so an older one is no help.
     let origin = origin.require_file()?;
@@ -96,6 +99,7 @@ struct Balancer {
     policy: Arc<Policy>,
     stop: Stop<HttpProxy<Proxy>>,
     upgrades: Upgrades,
+    lent: Lent,
     access: AccessLog,
 }
 
@@ -106,7 +110,7 @@ impl Balancer {
         legacy: Legacy,
     ) -> Result<Self, Trouble> {
         system::prepare();
-        let Legacy { sockets: mut inherited, memory, elders, process_key } = legacy;
+        let Legacy { sockets: mut inherited, lent, memory, elders, process_key } = legacy;
         let key = process_key.map_or_else(process_key::make, Ok);
         let key = key.map_err(|error| Trouble::doing("make a key")(&error))?;
         let policy = Arc::new(policy);
@@ -122,28 +126,30 @@ impl Balancer {
         let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
         let (of_proxy, connections) = door_metrics(&metrics)?;
         let proxy = Proxy::new(handle.clone(), of_proxy, access.clone());
-        let doors = Doors::new(traffic(&server, proxy), connections);
+        let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
         let ending = Ending::new();
         let of_process = (handle.clone(), doors.clone(), ending.clone());
         let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
         let upgrades = Upgrades::new(handle.clone(), ending.clone(), elders.clone(), called);
-        let admin = add_admin(&mut server, &policy, &mut inherited, |rights| {
+        let admin = add_admin(&mut server, &policy, (&mut inherited, &lent), |rights| {
             Admin::new(handle.clone(), upgrades.clone(), reloads.clone(), rights)
         })?;
         inherited.close();
-        upgrades.hands_over(Estate { sockets: all_sockets(&doors, &admin), key, reloads });
+        lent.tell_unused(&addresses(&policy));
+        let sockets = all_sockets(&doors, &admin);
+        upgrades.hands_over(Estate { sockets, lent: lent.clone(), key, reloads });
         let threads = policy.threads;
         server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
         server.add_service(background_service("controller", controller));
         server.add_service(background_service("reload", ReloadService::new(reloader)));
         server.add_service(background_service("upgrades", upgrades.clone()));
         let stop = Stop { handle, doors, admin, elders, ending };
-        Ok(Self { server, policy, stop, upgrades, access })
+        Ok(Self { server, policy, stop, upgrades, lent, access })
     }
 
     fn run(mut self, predecessor: Option<Predecessor>) -> ExitCode {
-        let Self { policy, stop, upgrades, access, .. } = self;
+        let Self { policy, stop, upgrades, lent, access, .. } = self;
         tracing::info!(
             regions = policy.regions.len(),
             routes = policy.routes.len(),
@@ -154,6 +160,9 @@ impl Balancer {
         if predecessor.is_some() {
             doors.hold();
             admin.iter().for_each(Doors::hold);
+        } else if !lent.is_empty() {
+            // Clients may be waiting already, for whom no answer is better than a bad one.
+            doors.hold();
         }
         let arrival = Arrival {
             handle: stop.handle.clone(),
@@ -181,6 +190,7 @@ impl Balancer {
         access.flush();
         if !ending.was_succeeded()
             && let Some(socket) = &policy.admin.socket
+            && !lent.has(&Address::Unix(socket.clone()))
         {
             // The next process would remove it as well, so nothing is lost when it stays.
             drop(std::fs::remove_file(socket));
@@ -253,19 +263,29 @@ pub(crate) fn wishes(policy: &Policy) -> Vec<Wish> {
     listeners.map(wish).collect()
 }
 
+fn admin_socket(policy: &Policy) -> Option<Address> {
+    policy.admin.socket.clone().map(Address::Unix)
+}
+
+/// Everywhere a policy listens.
+fn addresses(policy: &Policy) -> Vec<Address> {
+    let http = policy.admin.http.map(Address::Tcp);
+    let traffic = wishes(policy).into_iter().map(|it| it.address);
+    traffic.chain(http).chain(admin_socket(policy)).collect()
+}
+
 /// Opens the addresses for operators: a port which may only look, a socket which may do all.
 fn add_admin(
     server: &mut Server,
     policy: &Policy,
-    inherited: &mut Inherited,
+    (inherited, lent): (&mut Inherited, &Lent),
     admin: impl Fn(Rights) -> Admin,
 ) -> Result<Vec<Doors<Admin>>, Trouble> {
     let http = policy.admin.http.map(|it| (Address::Tcp(it), Rights::Read, "admin"));
-    let socket = policy.admin.socket.clone();
-    let socket = socket.map(|it| (Address::Unix(it), Rights::Operate, "admin-socket"));
+    let socket = admin_socket(policy).map(|it| (it, Rights::Operate, "admin-socket"));
     let mut opened = Vec::new();
     for (address, rights, name) in http.into_iter().chain(socket) {
-        let doors = Doors::new(admin(rights), ConnectionMetrics::default());
+        let doors = Doors::new(admin(rights), ConnectionMetrics::default(), lent.clone());
         let wish = Wish { address, head: ADMIN_HEAD, keepalive: ADMIN_KEEPALIVE };
         doors.commit(doors.prepare(vec![wish], inherited)?);
         opened.push(doors.clone());

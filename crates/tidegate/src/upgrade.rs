@@ -23,6 +23,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::doors::Lent;
 use crate::ending::{Cause, Ending};
 use crate::reload::Reloads;
 pub(crate) use elders::Elders;
@@ -54,11 +55,13 @@ pub(crate) struct Wanted {
     pub(crate) binary: Option<PathBuf>,
     /// How long the successor may take to be ready.
     pub(crate) within: Duration,
+    /// Whether it may serve also when it reaches fewer regions than this process.
+    pub(crate) force: bool,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { binary: None, within: WITHIN }
+        Self { binary: None, within: WITHIN, force: false }
     }
 }
 
@@ -123,6 +126,8 @@ impl Called {
 pub(crate) struct Estate {
     /// Where listening sockets come from.
     pub(crate) sockets: Sockets,
+    /// What the service manager has open as well.
+    pub(crate) lent: Lent,
     /// What signs sessions where the policy has no key: with another one every client would be a
     /// stranger.
     pub(crate) key: StickyKey,

@@ -83,13 +83,13 @@ fn in_force(answer: &Json) -> String {
 /// Lets a new process take over from a running balancer.
 pub(crate) fn upgrade(
     admin: &str,
-    (binary, within): (Option<&Path>, Duration),
+    (binary, within, force): (Option<&Path>, Duration, bool),
     output: Output,
 ) -> Result<ExitCode, Trouble> {
     let binary = binary.map(std::path::absolute).transpose();
     let binary = binary.map_err(|error| Trouble::doing("find the program")(&error))?;
-    let body =
-        json!({ "binary": binary, "within": format!("{}ms", within.as_millis()) }).to_string();
+    let millis = format!("{}ms", within.as_millis());
+    let body = json!({ "binary": binary, "within": millis, "force": force }).to_string();
     let reply = client::listen((admin, "/v1/upgrade", &body), within + UPGRADE_SLACK, |line| {
         let line = serde_json::from_str::<Json>(line).unwrap_or_default();
         if let (Output::Text, Some(step)) = (output, line.get("step").and_then(Json::as_str)) {

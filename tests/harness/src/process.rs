@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -18,6 +19,9 @@ use crate::wait::wait_until;
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const POLICY: &str = "policy.yaml";
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Variables of an environment.
+type Env<'a> = &'a [(&'a str, &'a str)];
 
 /// A running balancer. Dropping it kills it, and every process that took over from it.
 #[derive(Debug)]
@@ -50,21 +54,28 @@ impl Balancer {
     /// The same as [`Balancer::start`], with further variables in its environment.
     #[track_caller]
     pub fn start_with(exe: &str, policy: &str, env: &[(&str, &str)]) -> Self {
-        Self::start_in(exe, policy, env, "/readyz")
+        Self::start_in(exe, policy, (env, Stdio::null()), "/readyz")
+    }
+
+    /// The same, with a socket as its standard input: the only descriptor that one program can hand
+    /// to another without more ado.
+    #[track_caller]
+    pub fn start_on(socket: OwnedFd, exe: &str, policy: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_in(exe, policy, (env, socket.into()), "/readyz")
     }
 
     #[track_caller]
     fn start_until(exe: &str, policy: &str, path: &str) -> Self {
-        Self::start_in(exe, policy, &[], path)
+        Self::start_in(exe, policy, (&[], Stdio::null()), path)
     }
 
     #[track_caller]
-    fn start_in(exe: &str, policy: &str, env: &[(&str, &str)], path: &str) -> Self {
+    fn start_in(exe: &str, policy: &str, (env, stdin): (Env<'_>, Stdio), path: &str) -> Self {
         let admin = admin_address(policy).expect("the policy states `admin: { http: .. }`");
         let directory = TempDir::new();
         let policy = directory.write(POLICY, policy);
         let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let child = spawn(exe, &directory, &env);
+        let child = spawn(exe, &directory, &env, stdin);
         let (exe, pid) = (exe.to_owned(), AtomicU32::new(child.id()));
         let balancer = Self { directory, policy, admin, exe, env, child: Mutex::new(child), pid };
         balancer.await_answer(path);
@@ -76,7 +87,7 @@ impl Balancer {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let child = spawn(&self.exe, &self.directory, &self.env);
+        let child = spawn(&self.exe, &self.directory, &self.env, Stdio::null());
         self.pid.store(child.id(), Ordering::Relaxed);
         *lock(&self.child) = child;
         self.await_answer("/readyz");
@@ -237,7 +248,7 @@ impl Drop for Balancer {
 
 /// Starts the process in its directory, with the policy that lies there.
 #[track_caller]
-fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)]) -> Child {
+fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)], stdin: Stdio) -> Child {
     let file = |name| {
         let path = directory.path().join(name);
         OpenOptions::new().create(true).append(true).open(path).expect("make a file")
@@ -247,7 +258,7 @@ fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)]) -> Child {
         .arg(directory.path().join(POLICY))
         .current_dir(directory.path())
         .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(file("stdout"))
         .stderr(file("stderr"))
         .spawn()

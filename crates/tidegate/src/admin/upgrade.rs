@@ -26,6 +26,8 @@ struct Asked {
     binary: Option<PathBuf>,
     /// How long it may take, as a policy writes durations.
     within: Option<String>,
+    /// Whether it may serve also when it reaches fewer regions.
+    force: bool,
 }
 
 /// Begins an upgrade.
@@ -55,7 +57,7 @@ fn wanted(body: &[u8]) -> Result<Wanted, String> {
     if asked.binary.as_deref().is_some_and(|it| !it.is_absolute()) {
         return Err("the path of the program must be absolute".to_owned());
     }
-    Ok(Wanted { binary: asked.binary, within })
+    Ok(Wanted { binary: asked.binary, within, force: asked.force })
 }
 
 /// Writes one line for each thing that happens; the last one says what came of it.

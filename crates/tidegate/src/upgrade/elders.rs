@@ -72,7 +72,7 @@ impl Elders {
 }
 
 /// Whether somebody holds the other end. A process that drains says nothing.
-fn is_there(stream: &UnixStream) -> bool {
+pub(super) fn is_there(stream: &UnixStream) -> bool {
     let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     match recv(stream, &mut [0; 1], look) {
         Ok((_, bytes)) => 0 < bytes,

@@ -51,7 +51,7 @@ pub(super) fn upgrade(
     tell: &dyn Fn(Progress),
 ) {
     let successor = inner.under_way().clone().unwrap_or_default();
-    let attempt = Attempt { inner, runtime, successor: &successor, tell };
+    let attempt = Attempt { inner, runtime, successor: &successor, force: wanted.force, tell };
     let until = clock::instant() + wanted.within;
     let binary = wanted.binary.as_deref().unwrap_or(&called.binary);
     match attempt.hand_over(binary, called, until) {
@@ -102,6 +102,7 @@ struct Attempt<'a> {
     inner: &'a Inner,
     runtime: &'a runtime::Handle,
     successor: &'a Successor,
+    force: bool,
     tell: &'a dyn Fn(Progress),
 }
 
@@ -177,6 +178,9 @@ impl Attempt<'_> {
         for (name, socket) in (estate.sockets)().map_err(own("a listener"))? {
             lots.push((Lot::Listens(name), socket));
         }
+        for (name, socket) in estate.lent.sockets().map_err(own("a listener"))? {
+            lots.push((Lot::Lent(name), socket));
+        }
         for (pid, elder) in self.inner.elders.lines_for_successor().map_err(own("a line"))? {
             lots.push((Lot::Drains(pid), elder));
         }
@@ -192,8 +196,9 @@ impl Attempt<'_> {
         let board = serde_json::to_value(Remembered::of(&memory, clock::now()));
         let board = board.map_err(Broken::from)?;
         let (ready, pid) = (handle.is_ready(), std::process::id());
+        let reaches = if self.force { Vec::new() } else { handle.reaches() };
         let process_key = Some(Key::from(&estate.key));
-        line.send(&Told::Knowledge(Knowledge { ready, pid, process_key, board }))?;
+        line.send(&Told::Knowledge(Knowledge { ready, reaches, pid, process_key, board }))?;
         Ok(())
     }
 }

@@ -48,6 +48,9 @@ pub(super) enum Told {
 pub(super) enum Lot {
     /// It listens at this address.
     Listens(String),
+    /// It listens at this address, also when the policy has no listener there: it is the service
+    /// manager's.
+    Lent(String),
     /// It is the line to a process that still drains.
     Drains(u32),
 }
@@ -58,6 +61,9 @@ pub(super) enum Lot {
 pub(super) struct Knowledge {
     /// Whether the predecessor was ready; a successor need not be more than that.
     pub(super) ready: bool,
+    /// The regions that the predecessor reaches. A successor that has them as well reaches them
+    /// before it says that it is ready.
+    pub(super) reaches: Vec<String>,
     /// Who hands over.
     pub(super) pid: u32,
     /// What signs sessions where the policy has no key.

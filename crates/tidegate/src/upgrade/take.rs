@@ -13,15 +13,15 @@ use tidegate_control::{Handle, clock};
 use tidegate_core::board::memory::Memory;
 use tidegate_core::policy::StickyKey;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::elders::Elders;
+use super::elders::{Elders, is_there};
 use super::line::{Broken, Line};
 use super::memory::Remembered;
 use super::message::{Knowledge, Lot, PROTOCOL, Said, Told};
 use super::successor::start_and_let_go;
 use super::{Called, LINE, STARTS};
-use crate::doors::Inherited;
+use crate::doors::{Inherited, Lent};
 use crate::notify;
 use crate::say::Trouble;
 use crate::verbs::VERSION;
@@ -29,12 +29,16 @@ use crate::verbs::VERSION;
 /// How often we look whether the process is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// How long a first process lets clients wait until it knows where they may go.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
+
 /// The process that this one is to replace.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     line: Line,
     pid: u32,
     was_ready: bool,
+    reached: Vec<String>,
 }
 
 /// What a process is.
@@ -53,6 +57,8 @@ pub(crate) enum Found {
 pub(crate) struct Legacy {
     /// Sockets that listen already.
     pub(crate) sockets: Inherited,
+    /// Sockets that the service manager has open as well.
+    pub(crate) lent: Lent,
     /// What is known.
     pub(crate) memory: Memory,
     /// The processes that still drain.
@@ -80,7 +86,8 @@ impl Predecessor {
             started.map_err(|error| Trouble::doing("start the successor")(&error))?;
             return Ok(Found::Started);
         }
-        Ok(Found::Predecessor(Self { line: Line::new(line), pid: 0, was_ready: false }))
+        let (line, reached) = (Line::new(line), Vec::new());
+        Ok(Found::Predecessor(Self { line, pid: 0, was_ready: false, reached }))
     }
 
     /// Says that this process cannot serve, and why.
@@ -101,6 +108,7 @@ impl Predecessor {
         let (pid, version) = (std::process::id(), VERSION.to_owned());
         self.line.send(&Said::Hello { protocol: PROTOCOL, pid, version })?;
         let mut listening: Vec<(String, OwnedFd)> = Vec::new();
+        let mut lent: Vec<(String, OwnedFd)> = Vec::new();
         let elders = Elders::default();
         let knowledge = loop {
             match self.line.receive()? {
@@ -109,6 +117,7 @@ impl Predecessor {
                     for (lot, socket) in lots.into_iter().zip(sockets) {
                         match lot {
                             Lot::Listens(name) => listening.push((name, socket)),
+                            Lot::Lent(name) => lent.push((name, socket)),
                             Lot::Drains(pid) => elders.add(pid, socket.into()),
                         }
                     }
@@ -117,16 +126,34 @@ impl Predecessor {
                 Told::Serve => return Err(Broken::Sockets),
             }
         };
-        let Knowledge { ready, pid, process_key, board } = knowledge;
-        (self.was_ready, self.pid) = (ready, pid);
+        let Knowledge { ready, reaches, pid, process_key, board } = knowledge;
+        (self.was_ready, self.reached, self.pid) = (ready, reaches, pid);
         let (sockets, memory) = (Inherited::new(listening), memory(board));
-        Ok(Legacy { sockets, memory, elders, process_key: process_key.map(Into::into) })
+        let (lent, process_key) = (Lent::by_predecessor(lent), process_key.map(Into::into));
+        Ok(Legacy { sockets, lent, memory, elders, process_key })
     }
 
     /// Says that a step is done.
     pub(crate) fn step(&mut self, step: &str) {
         // A predecessor that is gone is noticed where it matters.
         drop(self.line.send(&Said::Step(step.to_owned())));
+    }
+
+    /// The regions that the predecessor reaches and this process, which has them as well, does not;
+    /// without any that both have, one must be reached all the same.
+    fn missing(&self, handle: &Handle) -> Vec<String> {
+        let reaches = handle.reaches();
+        let world = handle.world();
+        let has = |name: &String| world.snapshot.regions.iter().any(|it| *it.name == **name);
+        let missing = self.reached.iter().filter(|it| has(it) && !reaches.contains(it));
+        let missing: Vec<String> = missing.cloned().collect();
+        let is_lost = reaches.is_empty() && !self.reached.is_empty();
+        if is_lost && missing.is_empty() { vec!["any region".to_owned()] } else { missing }
+    }
+
+    /// Whether the predecessor still has its end of the line.
+    fn is_there(&self) -> bool {
+        self.line.stream().is_ok_and(|it| is_there(&it))
     }
 
     /// Says that this process is ready, and waits until it may serve.
@@ -174,23 +201,67 @@ pub(crate) struct Arrival {
 impl BackgroundService for Arrival {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Who replaces a process that was not ready has nothing to wait for.
-        let is_heir_of_unready = predecessor.as_ref().is_some_and(|it| !it.was_ready);
-        while !((self.is_running)() && (is_heir_of_unready || self.handle.is_ready())) {
-            sleep(LOOK_EVERY).await;
-        }
-        if let Some(predecessor) = predecessor {
-            let elders = self.elders.clone();
-            let pid = predecessor.pid;
-            // The wait is for another process, and must not hold up this runtime.
-            drop(spawn_blocking(move || predecessor.succeed(&elders)).await);
-            // Not earlier: what crashes on its way here takes no client along, and what knows
-            // nothing yet answers none. Who connects in between waits in the queue of the socket.
-            (self.open)();
-            self.handle.metrics().upgraded("succeeded");
-            tracing::info!(before = pid, "this process serves now");
+        match predecessor {
+            Some(predecessor) => self.succeed(predecessor).await,
+            None => self.begin().await,
         }
         notify::ready("serving");
+    }
+}
+
+impl Arrival {
+    /// The way of a process that nobody was before.
+    async fn begin(&self) {
+        // Who waits in the manager's queue is answered as soon as there is something to answer.
+        drop(timeout(OPENED_WITHIN, self.until_ready()).await);
+        (self.open)();
+        self.until_ready().await;
+    }
+
+    async fn until_ready(&self) {
+        while !((self.is_running)() && self.handle.is_ready()) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The way of a process that takes over.
+    async fn succeed(&self, mut predecessor: Predecessor) {
+        self.until_it_may_succeed(&mut predecessor).await;
+        let elders = self.elders.clone();
+        let pid = predecessor.pid;
+        // The wait is for another process, and must not hold up this runtime.
+        drop(spawn_blocking(move || predecessor.succeed(&elders)).await);
+        // Not earlier: what crashes on its way here takes no client along, and what knows nothing
+        // yet answers none. Who connects in between waits in the queue of the socket.
+        (self.open)();
+        self.handle.metrics().upgraded("succeeded");
+        tracing::info!(before = pid, "this process serves now");
+    }
+
+    /// Waits until this process is as good as the one before it, or that one is gone.
+    async fn until_it_may_succeed(&self, predecessor: &mut Predecessor) {
+        // Who replaces a process that was not ready has nothing to wait for.
+        if predecessor.was_ready {
+            self.until_ready().await;
+        }
+        let mut told = Vec::new();
+        loop {
+            let missing = predecessor.missing(&self.handle);
+            if ((self.is_running)() && missing.is_empty()) || !predecessor.is_there() {
+                break;
+            }
+            if told != missing && !missing.is_empty() {
+                let names = missing.join(", ");
+                predecessor
+                    .step(&format!("it waits for {names}, which the process before reaches"));
+                told = missing;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        // Alone, it serves with what it has.
+        while !(self.is_running)() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 }
 
