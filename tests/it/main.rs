@@ -8,6 +8,7 @@ mod documents;
 mod drain;
 mod explain;
 mod failover;
+mod fenced;
 mod manager;
 mod operator;
 mod protocols;

@@ -7,7 +7,7 @@ use tidegate_harness::{Connection, H2, Reply, Request, grpc_frame, grpc_messages
 use crate::setting::{PolicyText, Setting};
 use crate::traffic::{pattern, still};
 
-mod bodies;
+pub(crate) mod bodies;
 mod clients;
 mod malformed;
 pub(crate) mod scripted;

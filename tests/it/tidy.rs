@@ -37,7 +37,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
     ("policy", &["tidegate-core"]),
     ("fence", &["tidegate-core"]),
     ("control", &["tidegate-core"]),
-    ("proxy", &["tidegate-control", "tidegate-core"]),
+    ("proxy", &["tidegate-control", "tidegate-core", "tidegate-fence"]),
 ];
 
 /// A file of the repository.

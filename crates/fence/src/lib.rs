@@ -33,4 +33,4 @@ pub mod ticket;
 mod waiting;
 
 pub use fence::{Ask, Claim, Fence, Limits, Refusal};
-pub use ticket::{Sending, Ticket, TooLate};
+pub use ticket::{Lease, Sending, Ticket, TooLate};

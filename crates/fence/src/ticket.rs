@@ -45,8 +45,33 @@ struct Held {
     key: FenceKey,
     terms: Arc<Terms>,
     attempt: u8,
-    /// When the claim, or the last renewal that was heard, was sent.
+    /// When the claim was sent.
     sent: Instant,
+}
+
+/// Keeps the lease of a claim alive, for whoever looks after a long exchange. It proves nothing and
+/// settles nothing.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    shared: Arc<Shared>,
+    key: FenceKey,
+    terms: Arc<Terms>,
+}
+
+impl Lease {
+    /// How often it is to be renewed.
+    pub fn every(&self) -> Duration {
+        self.terms.lease / 3
+    }
+
+    /// Begins the lease anew. `false` when it is over, or settled, or the store does not answer:
+    /// others may be told that the write is in doubt. The outcome is taken all the same.
+    ///
+    /// # Cancel safety
+    /// The lease may begin anew after the future is dropped, which does no harm.
+    pub async fn renew(&self) -> bool {
+        self.shared.renew(self.key, &self.terms).await.unwrap_or(false)
+    }
 }
 
 impl Ticket {
@@ -68,6 +93,11 @@ impl Ticket {
     /// Counts the claims under this key; above 1 only where endpoints are idempotent.
     pub fn attempt(&self) -> u8 {
         self.0.as_ref().map_or(0, |held| held.attempt)
+    }
+
+    /// What keeps its lease alive; always there while there is a ticket to ask.
+    pub fn lease(&self) -> Option<Lease> {
+        self.0.as_ref().map(Held::lease)
     }
 
     /// Says that something will be sent now. To be called right before the first byte can leave,
@@ -126,26 +156,6 @@ impl Sending {
         if self.0.as_ref().is_some_and(is_held) { Ok(()) } else { Err(TooLate) }
     }
 
-    /// How often a long exchange renews its lease.
-    pub fn renew_every(&self) -> Duration {
-        self.0.as_ref().map_or(Duration::MAX, |held| held.terms.lease / 3)
-    }
-
-    /// Begins the lease anew. `false` when it is over, or the store does not answer: others may be
-    /// told that the write is in doubt. The outcome is taken all the same.
-    ///
-    /// # Cancel safety
-    /// The lease may begin anew after the future is dropped, which does no harm.
-    pub async fn renew(&mut self) -> bool {
-        let Some(held) = &mut self.0 else { return false };
-        let sent = Instant::now();
-        let renewed = held.shared.renew(held.key, &held.terms).await.unwrap_or(false);
-        if renewed {
-            held.sent = sent;
-        }
-        renewed
-    }
-
     /// The endpoint has answered.
     ///
     /// # Cancel safety
@@ -195,6 +205,11 @@ struct Telling {
 }
 
 impl Held {
+    fn lease(&self) -> Lease {
+        let Self { shared, key, terms, .. } = self;
+        Lease { shared: Arc::clone(shared), key: *key, terms: Arc::clone(terms) }
+    }
+
     fn leave(&self, what: What) {
         self.shared.leave(self.key, &self.terms, what);
     }

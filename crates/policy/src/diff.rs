@@ -66,7 +66,7 @@ impl fmt::Display for Change {
 }
 
 /// The kinds of things that are fixed while a process runs.
-const FIXED: [&str; 2] = ["process", "admin"];
+const FIXED: [&str; 3] = ["process", "admin", "fence store"];
 
 /// What would change if `new` took the place of `old`; nothing only if they are equal.
 pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {

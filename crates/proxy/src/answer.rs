@@ -40,11 +40,18 @@ pub struct Problem {
     pub proxy_error: &'static str,
     /// Further members of the body.
     pub members: Map<String, Value>,
+    /// What `Retry-After` says; a 429 and a 503 have one in any case.
+    pub retry_after: Option<Duration>,
 }
 
 impl Problem {
-    fn new(status: u16, code: &'static str, proxy_error: &'static str, title: String) -> Self {
-        Self { status, code, title, proxy_error, members: Map::new() }
+    pub(crate) fn new(
+        status: u16,
+        code: &'static str,
+        proxy_error: &'static str,
+        title: String,
+    ) -> Self {
+        Self { status, code, title, proxy_error, members: Map::new(), retry_after: None }
     }
 
     /// No route takes the request.
@@ -152,7 +159,10 @@ impl Problem {
         header.insert_header(http::header::CONTENT_LENGTH, body.len().to_string())?;
         header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
         header.insert_header(PROXY_STATUS, self.proxy_status())?;
-        if matches!(self.status, 429 | 503) {
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs().max(1).to_string();
+            header.insert_header(http::header::RETRY_AFTER, seconds)?;
+        } else if matches!(self.status, 429 | 503) {
             header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
         }
         if let Some(id) = id {

@@ -84,7 +84,8 @@ pub fn hash(by: &HashKey, request: &RequestHeader, client: Option<IpAddr>) -> u6
     }
 }
 
-fn of_client(client: Option<IpAddr>) -> u64 {
+/// The same of a client by its address; 0 when that is not known.
+pub fn of_client(client: Option<IpAddr>) -> u64 {
     match client {
         Some(IpAddr::V4(address)) => stable_hash(&address.octets()),
         Some(IpAddr::V6(address)) => stable_hash(&address.octets()),
@@ -93,7 +94,7 @@ fn of_client(client: Option<IpAddr>) -> u64 {
 }
 
 /// FNV-1a, and a finishing mix so that low bits depend on all of the input.
-fn stable_hash(bytes: &[u8]) -> u64 {
+pub fn stable_hash(bytes: &[u8]) -> u64 {
     let fnv = bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });

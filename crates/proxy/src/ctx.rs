@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tidegate_control::World;
 use tidegate_control::ledger::Kind;
 use tidegate_control::traffic::Entry;
@@ -17,6 +17,7 @@ use tidegate_core::policy::Route;
 use tidegate_core::route::Choice;
 
 use crate::connection::OnConnection;
+use crate::delivery::Delivery;
 use crate::peer::Carriage;
 use crate::session::Brought;
 
@@ -44,6 +45,12 @@ pub struct Ctx {
     /// The code of an answer of our own.
     pub(crate) code: Option<&'static str>,
     pub(crate) end: End,
+    /// The fenced write that this request delivers.
+    pub(crate) delivery: Option<Box<Delivery>>,
+    /// Whether another request carries this one out, and says so in the log.
+    pub(crate) is_carried: bool,
+    /// The protocol of the client, where it is not that of the request.
+    pub(crate) version: Option<Version>,
 }
 
 /// Who is tried after an attempt that failed.
@@ -155,6 +162,9 @@ impl Ctx {
             asked_again: false,
             code: None,
             end: End::default(),
+            delivery: None,
+            is_carried: false,
+            version: None,
         }
     }
 

@@ -11,6 +11,7 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_control::sessions::Sessions;
 
+use crate::delivery::Stamps;
 use crate::session::{self, Keeping};
 
 /// A wish for a region.
@@ -32,17 +33,22 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What the proxy did (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+const FENCE_KEY: HeaderName = HeaderName::from_static("x-fence-key");
+const FENCE_EPOCH: HeaderName = HeaderName::from_static("x-fence-epoch");
+const FENCE_OWNER: HeaderName = HeaderName::from_static("x-fence-owner");
+const FENCE_ATTEMPT: HeaderName = HeaderName::from_static("x-fence-attempt");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What only we may say to an endpoint; a client that says it is not heard.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "x-region",
     "x-region-reason",
     "x-fence-key",
     "x-fence-epoch",
     "x-fence-owner",
+    "x-fence-attempt",
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -139,6 +145,25 @@ pub fn receive(request: &mut RequestHeader, client: Client<'_>, whose: Whose<'_>
 /// As for [`receive`].
 pub fn send(request: &mut RequestHeader, region: &HeaderValue) -> Result<()> {
     edit_request(request, |parts| drop(parts.headers.insert(REGION, region.clone())))
+}
+
+/// Tells an endpoint under which claim it is asked to write.
+///
+/// # Errors
+/// As for [`receive`].
+pub(crate) fn stamp(request: &mut RequestHeader, stamps: &Stamps) -> Result<()> {
+    let Stamps { key, owner, epoch, attempt } = stamps;
+    edit_request(request, |parts| {
+        let stamps = [
+            (FENCE_KEY, key),
+            (FENCE_OWNER, owner),
+            (FENCE_EPOCH, epoch),
+            (FENCE_ATTEMPT, attempt),
+        ];
+        for (name, value) in stamps {
+            parts.headers.insert(name, value.clone());
+        }
+    })
 }
 
 /// The peer, behind the clients for whom it and others say that they ask.

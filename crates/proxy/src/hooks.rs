@@ -19,6 +19,7 @@ use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
 use tidegate_core::id::RegionSet;
 use tidegate_core::route::{SessionOutcome, route};
+use tidegate_fence::Fence;
 
 use crate::access::AccessLog;
 use crate::answer::Problem;
@@ -26,6 +27,7 @@ use crate::ask::{self, Circumstances};
 use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::ctx::{Ctx, End, Next, Routed, Stage};
+use crate::delivery::{Freight, proof_of, proof_without_connection};
 use crate::headers::{self, Client, Served, Whose};
 use crate::metrics::{ISSUED, Metrics};
 use crate::peer::{Carriage, silence};
@@ -34,6 +36,7 @@ use crate::session::{Brought, Keeping};
 use attempt::{may_try_again, next_after, next_peer, refused_on_the_way};
 
 mod attempt;
+mod fenced;
 mod log;
 
 /// Seconds for which Pingora keeps an idle connection of a client: without end.
@@ -45,6 +48,7 @@ pub struct Proxy {
     handle: Handle,
     metrics: Metrics,
     access: AccessLog,
+    fence: Option<Fence>,
     budget: Budget,
     sequence: AtomicU64,
     /// Distinguishes request ids of this process from those of any other.
@@ -52,13 +56,14 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A door to the world behind a handle.
-    pub fn new(handle: Handle, metrics: Metrics, access: AccessLog) -> Self {
+    /// A door to the world behind a handle, which fences writes if there is a fence.
+    pub fn new(handle: Handle, metrics: Metrics, access: AccessLog, fence: Option<Fence>) -> Self {
         let budget = Budget::default();
         Self {
             handle,
             metrics,
             access,
+            fence,
             budget,
             sequence: AtomicU64::new(0),
             process: fastrand::u64(..),
@@ -110,6 +115,15 @@ impl Proxy {
             full,
             tried,
         })
+    }
+}
+
+impl Proxy {
+    /// The route of a request, if the policy fences its writes.
+    fn fenced_route(&self, session: &Session, ctx: &Ctx) -> Option<usize> {
+        self.fence.as_ref()?;
+        let (place, route) = ask::route(&ctx.world.snapshot.policy, session.req_header())?;
+        route.fence.as_ref().map(|_| place)
     }
 }
 
@@ -216,7 +230,15 @@ impl ProxyHttp for Proxy {
     /// No module is used, and the default one costs each request.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
+    /// A fenced write is sent as a request of its own.
+    fn allow_spawning_subrequest(&self, session: &Session, _: &Ctx) -> bool {
+        self.fence.is_some() && session.subrequest_ctx.is_none()
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if let Some(freight) = Freight::of(session) {
+            return Box::pin(self.deliver(session, ctx, freight)).await;
+        }
         ctx.on = Connection::of(session.digest()).map(Connection::begin);
         if ctx.is_own() {
             answer_own(session).await?;
@@ -227,6 +249,11 @@ impl ProxyHttp for Proxy {
         session.set_keepalive(if ctx.is_last() { None } else { Some(FOR_EVER) });
         ctx.client = client_of(session, ctx);
         ctx.id = Some(self.request_id(session, ctx));
+        if let Some(place) = self.fenced_route(session, ctx)
+            && Box::pin(self.fenced(session, ctx, place)).await?
+        {
+            return Ok(true);
+        }
         match self.decide(session, ctx) {
             Ok(mut routed) => {
                 routed.has_body = !session.is_body_empty();
@@ -264,6 +291,9 @@ impl ProxyHttp for Proxy {
             }
         }
         ctx.leave(Next::Another);
+        if let Some(delivery) = &mut ctx.delivery {
+            delivery.undelivered(proof_without_connection(&error));
+        }
         error.set_retry(retry);
         error
     }
@@ -289,6 +319,9 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if let Some(delivery) = &mut ctx.delivery {
+            delivery.begin()?;
+        }
         match ctx.endpoint() {
             Some((region, _)) if 1 < ctx.attempts => headers::send(request, &region.name),
             Some(_) | None => Ok(()),
@@ -368,7 +401,11 @@ impl ProxyHttp for Proxy {
             id,
             keeping,
         };
-        headers::answer(response, served)
+        headers::answer(response, served)?;
+        if let Some(delivery) = &mut ctx.delivery {
+            delivery.answered(response);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -397,6 +434,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.sent(body.as_ref());
+        if let Some(delivery) = &mut ctx.delivery {
+            delivery.piece(body.as_ref());
+        }
         heed_closing(ctx)?;
         let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
         let total = ctx.route().and_then(|it| it.timeouts.total);
@@ -433,9 +473,19 @@ impl ProxyHttp for Proxy {
         {
             endpoint.traffic.broken();
         }
+        // Of a fenced write only a proof allows another attempt, whatever its method.
+        let proof = if unanswered { proof_of(&error) } else { None };
+        let is_repeatable = match (&mut ctx.delivery, proof) {
+            (Some(delivery), Some(proof)) => {
+                delivery.undelivered(proof);
+                true
+            }
+            (Some(_), None) => false,
+            (None, proof) => proof.is_some() || is_safe(session.req_header().method.as_str()),
+        };
         let may_retry = unanswered
             && session.response_written().is_none()
-            && is_safe(session.req_header().method.as_str())
+            && is_repeatable
             && !session.as_ref().retry_buffer_truncated()
             && may_try_again(ctx);
         let stale = reused && !timed_out;
@@ -457,9 +507,10 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        let delivered = ctx.attempt().is_some()
-            && *error.esource() == ErrorSource::Upstream
-            && !is_safe(session.req_header().method.as_str());
+        let delivered = ctx.is_carried
+            || ctx.attempt().is_some()
+                && *error.esource() == ErrorSource::Upstream
+                && !is_safe(session.req_header().method.as_str());
         ctx.end = log::end_of(error, ctx.end);
         if ctx.end == End::ClientGone {
             self.metrics.aborted();
@@ -483,6 +534,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
+        if ctx.is_carried {
+            return;
+        }
+        // Before the exchange counts as ended, so that a stop waits for it.
+        Self::settle(ctx).await;
         ctx.ended();
         if !ctx.is_own() {
             self.log(session, ctx);

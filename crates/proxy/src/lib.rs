@@ -9,10 +9,13 @@ pub mod ask;
 pub mod budget;
 pub mod connection;
 mod ctx;
+mod delivery;
+mod fencing;
 pub mod headers;
 mod hooks;
 pub mod metrics;
 mod peer;
+mod relay;
 pub mod session;
 
 pub use ctx::Ctx;

@@ -28,6 +28,7 @@ pub struct Metrics {
     pins: Vec<(PinOutcome, Counter)>,
     sessions: Vec<(&'static str, Counter)>,
     aborted: Counter,
+    other_index: Counter,
     /// Access lines that were lost because the log could not take them in time.
     pub access_lines_lost: Counter,
 }
@@ -53,6 +54,9 @@ impl Metrics {
         let aborted = Counter::default();
         let help = "Requests whose client went away before the answer ended";
         registry.register("tidegate_client_aborts", help, aborted.clone());
+        let other_index = Counter::default();
+        let help = "Events that came again under another index hash";
+        registry.register("tidegate_fence_other_index", help, other_index.clone());
         let lost = Counter::default();
         let help = "Access lines that the log could not take in time";
         registry.register("tidegate_access_lines_lost", help, lost.clone());
@@ -67,6 +71,7 @@ impl Metrics {
             pins: outcomes.into_iter().map(pin).collect(),
             sessions,
             aborted,
+            other_index,
             access_lines_lost: lost,
         }
     }
@@ -94,6 +99,11 @@ impl Metrics {
     /// The budget did not allow a retry.
     pub fn retry_denied(&self) {
         self.retries_denied.inc();
+    }
+
+    /// An event came again under another index hash.
+    pub fn came_under_other_index(&self) {
+        self.other_index.inc();
     }
 
     /// A client went away.

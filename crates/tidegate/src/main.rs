@@ -17,6 +17,7 @@ mod doors;
 mod drain;
 mod ending;
 mod explain;
+mod fence;
 mod notify;
 mod process_key;
 mod region;

@@ -23,6 +23,7 @@ use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Lent, Wish};
 use crate::ending::Ending;
+use crate::fence::{self, Keeping};
 use crate::notify;
 use crate::process_key;
 use crate::reload::{self, Origin, ReloadService, Reloader};
@@ -101,6 +102,7 @@ struct Balancer {
     upgrades: Upgrades,
     lent: Lent,
     access: AccessLog,
+    keeping: Option<Keeping>,
 }
 
 impl Balancer {
@@ -125,7 +127,8 @@ impl Balancer {
         let access = open_access_log()?;
         let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
         let (of_proxy, connections) = door_metrics(&metrics)?;
-        let proxy = Proxy::new(handle.clone(), of_proxy, access.clone());
+        let (fence, keeping) = fence::open(&policy)?.unzip();
+        let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fence);
         let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
         let ending = Ending::new();
@@ -145,11 +148,11 @@ impl Balancer {
         server.add_service(background_service("reload", ReloadService::new(reloader)));
         server.add_service(background_service("upgrades", upgrades.clone()));
         let stop = Stop { handle, doors, admin, elders, ending };
-        Ok(Self { server, policy, stop, upgrades, lent, access })
+        Ok(Self { server, policy, stop, upgrades, lent, access, keeping })
     }
 
     fn run(mut self, predecessor: Option<Predecessor>) -> ExitCode {
-        let Self { policy, stop, upgrades, lent, access, .. } = self;
+        let Self { policy, stop, upgrades, lent, access, keeping, .. } = self;
         tracing::info!(
             regions = policy.regions.len(),
             routes = policy.routes.len(),
@@ -187,6 +190,8 @@ impl Balancer {
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
         // An upgrade that is still under way must not outlive the service that was stopped.
         upgrades.give_up();
+        // What is left of the last writes is written down.
+        drop(keeping);
         access.flush();
         if !ending.was_succeeded()
             && let Some(socket) = &policy.admin.socket

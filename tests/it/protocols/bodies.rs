@@ -15,7 +15,7 @@ use crate::traffic::pattern;
 const SIZES: [usize; 6] = [0, 1, 65_535, 65_536, 65_537, 10 << 20];
 
 /// The body in chunks of an odd size.
-fn chunked(body: &[u8]) -> Vec<u8> {
+pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     let mut framed = Vec::new();
     for chunk in body.chunks(9_973) {
         write!(framed, "{:x}\r\n", chunk.len()).unwrap();
@@ -85,7 +85,7 @@ fn bodies_arrive_whole_and_once_over_http2() {
 }
 
 /// Reads the head of one answer, and not a byte more.
-fn interim(stream: &mut TcpStream) -> String {
+pub(crate) fn interim(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -11,6 +11,11 @@ pub const BUCKETS: u16 = 1024;
 
 const VERSION: &[u8] = b"tidegate-fence/1";
 
+/// The SHA-256 of some bytes.
+pub fn digest_of(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::digest(bytes).into()
+}
+
 /// What the sender calls a write, as a digest without any scope.
 ///
 /// It is what other tools compute from the same fields, and never a key by itself: two senders may

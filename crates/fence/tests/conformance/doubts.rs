@@ -53,16 +53,20 @@ pub(crate) async fn a_late_answer_ends_a_doubt(place: &Place) {
 
 pub(crate) async fn a_lease_is_renewed(place: &Place) {
     let (fence, key) = (place.fence().await, key());
-    let mut sending = begin(&fence, key, &ask()).await;
-    assert_eq!(sending.renew_every(), ask().lease / 3);
+    let ticket = win(&fence, key, &ask()).await;
+    let lease = ticket.lease().expect("a ticket has a lease");
+    assert_eq!(lease.every(), ask().lease / 3);
+    let _sending = ticket.begin().expect("it is soon enough");
     let first = fence.show(key).await.expect("it answers").expect("a record").lease_until;
     until(&fence, key, |_| first < clock().plus(ask().lease)).await;
-    assert!(sending.renew().await);
+    assert!(lease.renew().await);
     let second = fence.show(key).await.expect("it answers").expect("a record");
     assert!(first < second.lease_until && second.lease_until < second.expires);
     let over = crate::place::key();
-    let mut sending = begin(&fence, over, &brief()).await;
-    assert!(!sending.renew().await, "a doubt is not a claim again");
+    let ticket = win(&fence, over, &brief()).await;
+    let lease = ticket.lease().expect("a ticket has a lease");
+    let _sending = ticket.begin().expect("it is soon enough");
+    assert!(!lease.renew().await, "a doubt is not a claim again");
     assert_eq!(told(&fence, over, &ask()).await, "in doubt");
 }
 

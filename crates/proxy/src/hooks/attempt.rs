@@ -15,6 +15,7 @@ use super::Proxy;
 use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
+use crate::delivery::TOO_LATE;
 use crate::peer::line::make_closable;
 use crate::peer::{Carriage, peer, silence};
 
@@ -126,6 +127,9 @@ pub(super) fn next_after(session: &Session, ctx: &mut Ctx, stale: bool) -> Next 
 /// The answer when the error is our own word that no region is left.
 pub(super) fn refused_on_the_way(session: &Session, ctx: &Ctx, error: &Error) -> Option<Problem> {
     let ErrorType::CustomCode(code, _) = error.etype() else { return None };
+    if *code == TOO_LATE {
+        return Some(Problem::claimed_too_long_ago());
+    }
     let refusal = Refusal::ALL.into_iter().find(|it| it.code() == *code)?;
     let ask = ask_of(session, ctx, ctx.routed()?)?;
     Some(Problem::refused(refusal, &ctx.world.snapshot, &ask))

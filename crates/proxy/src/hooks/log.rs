@@ -104,7 +104,7 @@ impl Proxy {
             method: request.method.as_str(),
             host: ask::host(request),
             path: request.uri.path(),
-            protocol: protocol(request.version),
+            protocol: protocol(ctx.version.unwrap_or(request.version)),
             kind: ctx.kind().word(),
             route: ctx.route().map(|it| &*it.name),
             intent: routed.map(|it| it.intent.word()),

@@ -1,0 +1,419 @@
+//! Fenced writes, in both of their requests: the client's, which claims, and the one that is sent
+//! for it, which delivers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Version};
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use pingora_proxy::subrequest::{BodyMode, Ctx as SubrequestCtx};
+use tidegate_control::clock;
+use tidegate_core::fence::family::Kin;
+use tidegate_core::fence::fingerprint::Fingerprint;
+use tidegate_core::fence::key::FenceKey;
+use tidegate_core::fence::meaning::{Depth, Judging};
+use tidegate_core::fence::reply::{self, Replying};
+use tidegate_core::fence::rules::{Claimed, LEASE_MARGIN};
+use tidegate_core::id::Epoch;
+use tidegate_core::policy::fencing::{Enforce, OtherIndex, RouteFence, StoreDown};
+use tidegate_fence::{Ask, Claim, Fence, Lease, Refusal, Ticket};
+use tokio::sync::oneshot;
+
+use super::{Proxy, carriage, limit, receive};
+use crate::answer::Problem;
+use crate::ctx::{Ctx, End, Stage};
+use crate::delivery::{Delivery, Freight, Shared, Stamps, detach};
+use crate::fencing::start::{CLAIMED_WITHIN_BYTES, Start, WHOLE_BYTES_MAX};
+use crate::fencing::{Named, Write, replay};
+use crate::headers;
+use crate::peer::{Carriage, silence};
+use crate::relay;
+
+/// The epoch of every write until regions own what they write.
+const EPOCH: Epoch = Epoch(0);
+
+/// What became of a fenced write before it was sent.
+enum Fate {
+    /// It is delivered.
+    Delivered(Box<Delivery>, Option<Lease>),
+    /// It is not.
+    Refused(Problem),
+    /// It was, and this was the answer.
+    Known(Claimed, Duration),
+}
+
+/// A write that is read and named, and not claimed yet.
+struct Prepared {
+    start: Start,
+    named: Named,
+    ask: Ask,
+}
+
+impl Proxy {
+    /// Handles a request of a client on a fenced route. `false` when the fence has nothing to do
+    /// with it.
+    pub(super) async fn fenced(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        place: usize,
+    ) -> Result<bool> {
+        let world = Arc::clone(&ctx.world);
+        let policy = &world.snapshot.policy;
+        let carriage = carriage(session);
+        let Some(fence) = &self.fence else { return Ok(false) };
+        let write = Write::of(policy, place, session.req_header(), ctx.client);
+        let Some(write) = write.filter(|it| carriage != Carriage::Upgrade && !it.is_free()) else {
+            return Ok(false);
+        };
+        let (route, of_route) = (write.route, write.fence);
+        ctx.world.asked(place);
+        let silence = silence(carriage, &route.timeouts, route.stream);
+        session.set_read_timeout(Some(silence));
+        session.set_write_timeout(Some(silence));
+        let Prepared { start, named, ask } = match prepare(session, ctx, place).await? {
+            Ok(prepared) => prepared,
+            Err(problem) => {
+                self.answer(session, ctx, &problem).await?;
+                return Ok(true);
+            }
+        };
+        let shared = Arc::new(Shared::default());
+        match self.claim((fence, of_route), &named, &ask, &shared).await {
+            Fate::Delivered(delivery, lease) => {
+                let judging = Judging {
+                    preset: of_route.preset,
+                    is_503_refusal: of_route.is_503_refusal,
+                    is_authenticated: named.is_authenticated,
+                };
+                let delivery = delivery.judged(judging, of_route.answer_bytes_max);
+                let freight = Freight::new(ctx, session.req_header().version, carriage, delivery);
+                self.send_out(session, ctx, (freight, lease), start).await?;
+            }
+            Fate::Refused(problem) => self.answer(session, ctx, &problem).await?,
+            Fate::Known(claimed, waited) => {
+                let of = (of_route, &named);
+                self.tell(session, ctx, of, (claimed, waited, start)).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn claim(
+        &self,
+        (fence, of_route): (&Fence, &RouteFence),
+        named: &Named,
+        ask: &Ask,
+        shared: &Arc<Shared>,
+    ) -> Fate {
+        let key = match self.key_of(fence, named, ask).await {
+            Ok(key) => key,
+            Err(refusal) => return Self::without_store(of_route, named.key, refusal, shared),
+        };
+        if of_route.enforce == Enforce::Window && !fence.is_window_open() {
+            return Self::claim_beside(fence.clone(), key, *ask, shared);
+        }
+        match fence.claim(key, ask).await {
+            Ok(Claim::Won(ticket)) => {
+                let lease = ticket.lease();
+                let stamps = stamps(key, Some(&ticket));
+                let delivery = Delivery::won(ticket, stamps, Arc::clone(shared));
+                Fate::Delivered(Box::new(delivery), lease)
+            }
+            Ok(Claim::Lost { claimed, waited }) => Fate::Known(claimed, waited),
+            Err(refusal) => Self::without_store(of_route, key, refusal, shared),
+        }
+    }
+
+    /// The key by which a write is claimed: its own, or that of the same event under the index that
+    /// it came with first, where the route says that it is the same write.
+    async fn key_of(&self, fence: &Fence, named: &Named, ask: &Ask) -> Result<FenceKey, Refusal> {
+        let Some((family, other_index)) = named.family else { return Ok(named.key) };
+        let kin = fence.family(family, named.key, ask.retention).await;
+        match kin? {
+            Kin::First | Kin::Same => Ok(named.key),
+            Kin::Other(first) => {
+                self.metrics.came_under_other_index();
+                Ok(match other_index {
+                    OtherIndex::Count => named.key,
+                    OtherIndex::Drop => first,
+                })
+            }
+        }
+    }
+
+    /// Outside a window nobody is delayed: the claim is made while the write is under way.
+    fn claim_beside(fence: Fence, key: FenceKey, ask: Ask, shared: &Arc<Shared>) -> Fate {
+        let (claimed, claim) = oneshot::channel();
+        let ask = Ask { coalesce_wait: Duration::ZERO, ..ask };
+        detach(async move {
+            if let Ok(Claim::Won(ticket)) = fence.claim(key, &ask).await
+                && let Ok(sending) = ticket.begin()
+            {
+                drop(claimed.send(sending));
+            }
+        });
+        let delivery = Delivery::beside(claim, stamps(key, None), Arc::clone(shared));
+        Fate::Delivered(Box::new(delivery), None)
+    }
+
+    /// What happens to a write that nobody can claim now.
+    fn without_store(
+        of_route: &RouteFence,
+        key: FenceKey,
+        refusal: Refusal,
+        shared: &Arc<Shared>,
+    ) -> Fate {
+        match (of_route.store_down, refusal) {
+            (StoreDown::Pass, Refusal::Store(_)) => {
+                let delivery = Delivery::unclaimed(stamps(key, None), Arc::clone(shared));
+                Fate::Delivered(Box::new(delivery), None)
+            }
+            (StoreDown::Refuse | StoreDown::NodeLocal | StoreDown::Pass, _) => {
+                Fate::Refused(Problem::unclaimed(refusal))
+            }
+        }
+    }
+
+    /// Sends a write out in a task of its own, and carries everything between it and the client.
+    async fn send_out(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        (freight, lease): (Freight, Option<Lease>),
+        start: Start,
+    ) -> Result<()> {
+        let shared = Arc::clone(freight.delivery.shared());
+        let has_body = !(start.pieces.is_empty() && start.is_whole);
+        frame(session, has_body)?;
+        let mode = if has_body { BodyMode::ExpectBody } else { BodyMode::NoBody };
+        let of_freight = SubrequestCtx::builder().body_mode(mode).user_ctx(Box::new(Some(freight)));
+        let Some(spawner) = session.subrequest_spawner.take() else {
+            return Error::e_explain(ErrorType::InternalError, "no request can be sent from here");
+        };
+        let (prepared, handle) =
+            spawner.create_subrequest(session.as_downstream(), of_freight.build());
+        detach(async move {
+            match lease {
+                Some(lease) => tokio::select! {
+                    () = prepared.run() => {}
+                    () = keep_alive(lease) => {}
+                },
+                None => prepared.run().await,
+            }
+        });
+        ctx.is_carried = true;
+        relay::carry(session, ctx, handle, start, shared).await
+    }
+
+    /// Tells a duplicate what is known of its write.
+    async fn tell(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        (of_route, named): (&RouteFence, &Named),
+        (claimed, waited, mut start): (Claimed, Duration, Start),
+    ) -> Result<()> {
+        let replying = Replying {
+            preset: of_route.preset,
+            is_status_only: of_route.shown == Depth::Status || !named.is_authenticated,
+            coalesce_wait: of_route.coalesce_wait,
+        };
+        let held = match &claimed {
+            Claimed::Done(record) | Claimed::InDoubt(record) => Some(record),
+            Claimed::Won { .. } | Claimed::Busy { .. } | Claimed::Clash => None,
+        };
+        // A long body could not be compared when the key was claimed.
+        let mut is_clash = false;
+        if let Some(known) = held.and_then(|it| it.fingerprint)
+            && !start.is_whole
+        {
+            read_rest(session, &mut start).await?;
+            is_clash = Fingerprint::differ(start.fingerprint(), Some(known));
+        }
+        let reply = if is_clash {
+            Some(reply::Reply::Mismatch)
+        } else {
+            reply::to(&claimed, &replying, waited)
+        };
+        let Some(reply) = reply else {
+            return Error::e_explain(
+                ErrorType::InternalError,
+                "a claim that was won is no duplicate",
+            );
+        };
+        if let (reply::Reply::Replay { answer, body }, Some(record)) = (&reply, held) {
+            ctx.code = Some("fence_replayed");
+            ctx.end = End::Answered;
+            self.metrics.answered("fence_replayed");
+            let age = clock::now().since(record.created);
+            return replay::send(session, (answer, *body), age, ctx.id.as_ref()).await;
+        }
+        match Problem::duplicate(&reply) {
+            Some(problem) => self.answer(session, ctx, &problem).await,
+            None => Error::e_explain(ErrorType::InternalError, "an answer without a record"),
+        }
+    }
+
+    /// Handles the request that is sent for the one of a client.
+    pub(super) async fn deliver(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        freight: Freight,
+    ) -> Result<bool> {
+        let Freight { world, id, sequence, began, version, carriage, delivery } = freight;
+        (ctx.world, ctx.id, ctx.sequence, ctx.began) = (world, id, sequence, began);
+        ctx.version = Some(version);
+        // Whoever waits to be told to go on was told so when the body was read.
+        session.req_header_mut().remove_header(&EXPECT);
+        ctx.client = super::client_of(session, ctx);
+        let stamps = delivery.stamps.clone();
+        ctx.delivery = Some(delivery);
+        match self.decide(session, ctx) {
+            Ok(mut routed) => {
+                routed.has_body = !session.is_body_empty();
+                routed.carriage = carriage;
+                limit(session, ctx, &routed);
+                // The client's side is limited where the client is.
+                session.set_read_timeout(None);
+                session.set_write_timeout(None);
+                ctx.stage = Stage::Routed(routed);
+                receive(session, ctx)?;
+                headers::stamp(session.req_header_mut(), &stamps)?;
+                self.budget.deposit(&ctx.world.snapshot.policy.retries);
+                Ok(false)
+            }
+            Err(problem) => {
+                self.answer(session, ctx, &problem).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Tells the fence how a delivery ended.
+    pub(super) async fn settle(ctx: &mut Ctx) {
+        let Some(delivery) = ctx.delivery.take() else { return };
+        let is_stream = ctx.attempt().is_some_and(|it| it.is_stream);
+        if ctx.end == End::Complete && delivery.is_alone() {
+            ctx.end = End::ClientGone;
+        }
+        let is_complete = matches!(ctx.end, End::Complete | End::ClientGone);
+        delivery.settle(is_complete, is_stream).await;
+    }
+}
+
+/// What an endpoint is told of a claim.
+fn stamps(key: FenceKey, ticket: Option<&Ticket>) -> Stamps {
+    let value = |text: String| {
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("-"))
+    };
+    Stamps {
+        key: value(key.to_string()),
+        owner: ticket.map_or(HeaderValue::from_static("-"), |it| value(it.owner().to_string())),
+        epoch: value(EPOCH.0.to_string()),
+        attempt: HeaderValue::from(ticket.map_or(1, |it| u16::from(it.attempt()))),
+    }
+}
+
+/// Renews a lease for as long as it is polled.
+async fn keep_alive(lease: Lease) {
+    loop {
+        tokio::time::sleep(lease.every()).await;
+        lease.renew().await;
+    }
+}
+
+/// Reads as much of a write as is wanted before it is claimed, and names it.
+async fn prepare(
+    session: &mut Session,
+    ctx: &Ctx,
+    place: usize,
+) -> Result<Result<Prepared, Problem>> {
+    let policy = &ctx.world.snapshot.policy;
+    let (Some(rules), Some(write)) =
+        (&policy.fence, Write::of(policy, place, session.req_header(), ctx.client))
+    else {
+        return Error::e_explain(ErrorType::InternalError, "a fenced route without a fence");
+    };
+    let (route, of_route) = (write.route, write.fence);
+    let deadline = route.timeouts.body.map(|it| (ctx.began, it));
+    let mut start = Start::new(write.fingerprinter(), deadline);
+    let is_wanted_whole = write.needs_whole_body();
+    read_start(session, &mut start, is_wanted_whole).await?;
+    if is_wanted_whole && !start.is_whole {
+        return Ok(Err(Problem::too_large(WHOLE_BYTES_MAX)));
+    }
+    let Some(write) = Write::of(policy, place, session.req_header(), ctx.client) else {
+        return Error::e_explain(ErrorType::InternalError, "a write that is none any more");
+    };
+    let body = if is_wanted_whole { start.joined() } else { Bytes::new() };
+    let named = match write.verify(&body).and_then(|()| write.name(&body)) {
+        Ok(named) => named,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let longest = route.timeouts.idle.max(route.timeouts.first_byte);
+    let ask = Ask {
+        fingerprint: start.fingerprint(),
+        epoch: EPOCH,
+        lease: route.timeouts.total.unwrap_or(longest).saturating_add(LEASE_MARGIN),
+        retention: rules.retention,
+        is_repeatable: of_route.is_repeatable,
+        is_degraded: false,
+        principal: Some(named.principal),
+        coalesce_wait: of_route.coalesce_wait,
+    };
+    Ok(Ok(Prepared { start, named, ask }))
+}
+
+async fn read_start(session: &mut Session, start: &mut Start, is_wanted_whole: bool) -> Result<()> {
+    let bytes_max = if is_wanted_whole { WHOLE_BYTES_MAX } else { CLAIMED_WITHIN_BYTES };
+    start.is_whole = session.is_body_empty();
+    if !start.is_whole && session.req_header().headers.contains_key(EXPECT) {
+        session.as_downstream_mut().write_continue_response().await?;
+    }
+    while !start.is_enough(bytes_max) {
+        read_piece(session, start).await?;
+    }
+    Ok(())
+}
+
+/// Reads the rest of a body, only to know what it is.
+async fn read_rest(session: &mut Session, start: &mut Start) -> Result<()> {
+    while !start.is_whole {
+        read_piece(session, start).await?;
+        start.pieces.clear();
+    }
+    Ok(())
+}
+
+async fn read_piece(session: &mut Session, start: &mut Start) -> Result<()> {
+    let piece = session.as_downstream_mut().read_request_body().await.map_err(Error::into_down)?;
+    start.is_whole = piece.is_none() || session.as_downstream_mut().is_body_done();
+    if let Some(piece) = piece {
+        start.push(piece);
+    }
+    start.heed_deadline()
+}
+
+/// Prepares the head of a request to be written as that of an HTTP/1.1 request, which the one that
+/// is sent for it reads.
+fn frame(session: &mut Session, has_body: bool) -> Result<()> {
+    let request = session.req_header_mut();
+    if request.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    let host = request.uri.authority().map(|it| it.as_str().to_owned());
+    let has_length = request.headers.contains_key(http::header::CONTENT_LENGTH);
+    request.set_version(Version::HTTP_11);
+    if let Some(host) = host {
+        request.insert_header(HOST, host)?;
+    }
+    if has_body && !has_length {
+        request.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(())
+}

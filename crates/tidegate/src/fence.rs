@@ -1,0 +1,107 @@
+//! The fence of this process: the store that the policy names, and the thread that keeps it in
+//! order until nothing is left to be written down.
+
+use std::error::Error;
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tidegate_control::clock;
+use tidegate_core::policy::Policy;
+use tidegate_core::policy::fencing::{FenceRules, FenceStore};
+use tidegate_fence::embedded::{Embedded, Settings};
+use tidegate_fence::fence::Keeper;
+use tidegate_fence::quota::Quota;
+use tidegate_fence::redis::{self, Redis};
+use tidegate_fence::store::Store;
+use tidegate_fence::{Fence, Limits};
+use tokio::runtime;
+use tokio::sync::oneshot;
+
+use crate::say::Trouble;
+
+/// Bytes that an embedded store may take on the disk. With less than a twentieth of it left, no key
+/// is new.
+const STORE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
+/// How long a Redis keeps records after their end: a failover window may be open for so long.
+const REDIS_GRACE: Duration = Duration::from_hours(24);
+
+/// Keeps a fence in order for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the fence that a policy names; `None` when it names none.
+pub(crate) fn open(policy: &Policy) -> Result<Option<(Fence, Keeping)>, Trouble> {
+    let Some(rules) = &policy.fence else { return Ok(None) };
+    let incarnation = Fence::incarnation();
+    let store = match &rules.store {
+        FenceStore::Embedded { path } => {
+            let settings = Settings {
+                path: path.clone(),
+                bytes_max: STORE_BYTES_MAX,
+                retention: rules.retention,
+                clock: clock::now,
+                incarnation,
+            };
+            Store::Embedded(Embedded::open(&settings).map_err(|error| not_opened(&error))?)
+        }
+        FenceStore::Redis(redis) => {
+            let settings = redis::Settings {
+                rules: redis.clone(),
+                call: Limits::default().call,
+                grace: REDIS_GRACE,
+                clock: clock::now,
+            };
+            Store::Redis(Redis::open(&settings).map_err(|error| not_opened(&error))?)
+        }
+    };
+    let (fence, keeper) = Fence::new(store, incarnation, limits(rules), clock::now);
+    let keeping =
+        Keeping::begin(keeper).map_err(|error| Trouble::doing("keep the fence")(&error))?;
+    Ok(Some((fence, keeping)))
+}
+
+fn not_opened(error: &dyn Error) -> Trouble {
+    let told = match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    Trouble::Doing("open the fence", told)
+}
+
+fn limits(rules: &FenceRules) -> Limits {
+    let quota = rules.quota.map(|it| Quota { per_second: it.per_second, burst: it.burst });
+    Limits { quota, ..Limits::default() }
+}
+
+impl Keeping {
+    /// The thread has a runtime of its own: what is left behind when the others have ended is what
+    /// has to be written down.
+    fn begin(keeper: Keeper) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = move || {
+            runtime.block_on(keeper.run(async {
+                // Whoever holds the other end either says so or is gone.
+                stopped.await.ok();
+            }));
+        };
+        let thread = thread::Builder::new().name("fence-keeper".to_owned()).spawn(work)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the keeper of the fence has panicked");
+        }
+    }
+}
