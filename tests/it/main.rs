@@ -23,3 +23,4 @@ mod tidy;
 mod traffic;
 mod upgrade;
 mod watchdog;
+mod window;

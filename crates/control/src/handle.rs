@@ -8,7 +8,7 @@ use tidegate_core::board::{Event, Target};
 use tidegate_core::drain::Cause;
 use tidegate_core::policy::Policy;
 use tidegate_core::snapshot::{Snapshot, Verdict};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::World;
 use crate::ledger::Ledger;
@@ -23,6 +23,7 @@ pub struct Handle {
     pub(crate) world: Arc<ArcSwap<World>>,
     inbox: mpsc::Sender<Message>,
     memories: mpsc::Sender<oneshot::Sender<Memory>>,
+    window: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
 }
@@ -65,6 +66,8 @@ pub(crate) struct Inbox {
     pub(crate) events: mpsc::Receiver<Message>,
     /// Those who ask for all that is known.
     pub(crate) memories: mpsc::Receiver<oneshot::Sender<Memory>>,
+    /// Who wants to know whether the failover window is open.
+    pub(crate) window: watch::Sender<bool>,
 }
 
 impl Handle {
@@ -76,8 +79,9 @@ impl Handle {
     ) -> (Self, Inbox) {
         let (inbox, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (memories, askers) = mpsc::channel(1);
-        let reached = Inbox { events, memories: askers };
-        (Self { world, inbox, memories, metrics, ledger }, reached)
+        let (opener, window) = watch::channel(world.load().snapshot.window.is_open());
+        let reached = Inbox { events, memories: askers, window: opener };
+        (Self { world, inbox, memories, window, metrics, ledger }, reached)
     }
 
     /// The world in force. A request asks for it once and keeps it to its end.
@@ -148,6 +152,12 @@ impl Handle {
     pub async fn has_left(&self, cause: Cause) -> Result<(), Busy> {
         drop(self.ask(Event::Leaving(Some(cause))).await?);
         Ok(())
+    }
+
+    /// Whether the failover window is open, now and at every turn from now on; it is told before a
+    /// world shows it. A request does not ask here but reads it in the world that it lives in.
+    pub fn window(&self) -> watch::Receiver<bool> {
+        self.window.clone()
     }
 
     /// Whether traffic may be sent here: some region is routable, or at least everybody has been

@@ -13,6 +13,7 @@ use crate::id::{ENDPOINTS_PER_REGION_MAX, EndpointId, Generation, Name};
 use crate::moment::Moment;
 use crate::policy::{EndpointAddress, EndpointSource, Policy};
 use crate::snapshot::{Held, Snapshot, Verdict};
+use crate::window::{self, Window, WindowState};
 
 use drains::Drains;
 use memory::Memory;
@@ -22,6 +23,7 @@ mod drains;
 pub mod memory;
 
 mod region;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,13 @@ pub enum Event {
     Counted(Vec<(EndpointId, Reading)>),
     /// The operator lets a region that is held back take its traffic.
     Released(Name),
+    /// The operator wants the failover window open, or does not want it any more.
+    WindowAsked {
+        /// Open, or as everything else has it.
+        open: bool,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// Time passed.
     Tick,
 }
@@ -130,6 +139,8 @@ pub enum Effect {
     },
     /// What is open at these endpoints is to be closed.
     Close(Vec<EndpointId>),
+    /// The failover window was opened or closed.
+    WindowTurned(window::Turn),
     /// These endpoints, and no others, are to be probed.
     Probe(Vec<Target>),
 }
@@ -152,6 +163,9 @@ pub struct Board {
     regions: Vec<RegionState>,
     places: HashMap<EndpointId, usize>,
     drains: Drains,
+    window: WindowState,
+    /// The window as the next snapshot shows it.
+    shown_window: Window,
     last_event: Moment,
     generation: Generation,
     next_endpoint: u32,
@@ -176,6 +190,8 @@ impl Board {
             regions: Vec::new(),
             places: HashMap::new(),
             drains: Drains::default(),
+            window: memory.window,
+            shown_window: Window::default(),
             last_event: now,
             generation: Generation(0),
             next_endpoint: 0,
@@ -193,7 +209,8 @@ impl Board {
     /// Everything that another board needs to go on from here.
     pub fn memory(&self) -> Memory {
         let regions = self.regions.iter().map(RegionState::memory).collect();
-        Memory { contract: self.policy.contract.clone(), regions }
+        let (contract, window) = (self.policy.contract.clone(), self.window.clone());
+        Memory { contract, regions, window }
     }
 
     /// Takes in one event.
@@ -220,6 +237,7 @@ impl Board {
             Event::Leaving(cause) => self.leave(cause),
             Event::Counted(readings) => self.counted(&readings),
             Event::Released(region) => self.release(&region),
+            Event::WindowAsked { open, reason } => self.window.ask(open.then_some(reason)),
             Event::Tick => self.tick(now, &mut effects),
         }
         if self.policy.contract.rotation_ends(before, now) {
@@ -227,6 +245,7 @@ impl Board {
         }
         self.settle(now, &mut effects);
         self.settle_drains(now, is_counted, &mut effects);
+        self.settle_window(now, &mut effects);
         effects
     }
 
@@ -240,7 +259,9 @@ impl Board {
         self.changed = false;
         self.generation = Generation(self.generation.0 + 1);
         let regions = self.regions.iter().map(RegionState::picture).collect();
-        Snapshot::new(self.generation, Arc::clone(&self.policy), regions)
+        let mut snapshot = Snapshot::new(self.generation, Arc::clone(&self.policy), regions);
+        snapshot.window = self.shown_window.clone();
+        snapshot
     }
 
     /// Puts a policy in force. Regions and endpoints that are still there keep what is known.

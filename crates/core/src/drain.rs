@@ -62,8 +62,12 @@ impl Cause {
     ///
     /// A region that first differs and then falls silent empties once, not twice.
     fn goes_on_as(self, other: Self) -> bool {
-        let is_verdict = |it| matches!(it, Self::Mismatch | Self::Dark);
-        self == other || (is_verdict(self) && is_verdict(other))
+        self == other || (self.is_verdict() && other.is_verdict())
+    }
+
+    /// Whether a verdict was lost, by somebody who therefore had it and has served.
+    pub(crate) fn is_verdict(self) -> bool {
+        matches!(self, Self::Mismatch | Self::Dark)
     }
 }
 

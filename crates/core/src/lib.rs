@@ -17,7 +17,8 @@
 //! 8. [`health`], [`ejection`], [`hold`], [`distance`]: how observations become verdicts.
 //! 9. [`drain`]: how a region or an endpoint is emptied.
 //! 10. [`fence`]: what is remembered of a write, so that it is delivered at most once.
-//! 11. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 11. [`window`]: the time after a flip in which writes may come again.
+//! 12. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
@@ -36,6 +37,7 @@ pub mod policy;
 pub mod route;
 pub mod snapshot;
 pub mod sticky;
+pub mod window;
 
 pub use moment::Moment;
 

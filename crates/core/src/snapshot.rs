@@ -9,6 +9,7 @@ use crate::health::ProbeFailure;
 use crate::id::{EndpointId, Generation, KeySet, Name, RegionId, RegionSet};
 use crate::moment::Moment;
 use crate::policy::Policy;
+use crate::window::Window;
 
 use kinds::Kinds;
 
@@ -187,12 +188,14 @@ pub struct Snapshot {
     pub nearest: Vec<RegionId>,
     /// All regions, nearest first by measured distance, last resorts last.
     pub measured: Vec<RegionId>,
+    /// The failover window.
+    pub window: Window,
     /// What kinds of endpoints each region has.
     kinds: Vec<Kinds>,
 }
 
 impl Snapshot {
-    /// Derives what routing looks up from what the regions are.
+    /// Derives what routing looks up from what the regions are. The window is shut.
     pub fn new(generation: Generation, policy: Arc<Policy>, regions: Vec<Region>) -> Self {
         let set = |test: &dyn Fn(&Region) -> bool| -> RegionSet {
             ids(&regions).filter(|(_, it)| test(it)).map(|(id, _)| id).collect()
@@ -216,7 +219,8 @@ impl Snapshot {
             measured_us.unwrap_or_else(|| configured(id).saturating_mul(1000))
         });
         let kinds = regions.iter().map(|it| Kinds::of(&it.endpoints)).collect();
-        Self { generation, policy, regions, routable, answering, nearest, measured, kinds }
+        let window = Window::Shut;
+        Self { generation, policy, regions, routable, answering, nearest, measured, window, kinds }
     }
 
     /// The region at a place.

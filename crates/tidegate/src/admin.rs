@@ -26,6 +26,7 @@ use crate::verbs::VERSION;
 pub(crate) mod open;
 mod policy;
 mod upgrade;
+pub(crate) mod window;
 
 /// Largest request body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -81,6 +82,11 @@ impl Answer {
     fn read_only() -> Self {
         let title = "this address may only look; use the admin socket";
         Self::problem(StatusCode::FORBIDDEN, "read_only", title)
+    }
+
+    fn busy() -> Self {
+        let title = "the controller is busy; nothing was changed";
+        Self::problem(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
     }
 
     /// The same with one more member.
@@ -164,6 +170,12 @@ impl Admin {
                 "POST",
                 ["v1", verb @ "reload"] | ["v1", "policy", verb @ ("confirm" | "rollback")],
             ) => self.order(verb, if_match.as_deref(), body).await,
+            ("GET" | "HEAD", ["v1", "window"]) => {
+                Answer::json(&window::told(&self.handle.world().snapshot, clock::now()))
+            }
+            ("POST", ["v1", "window", verb @ ("open" | "close")]) => {
+                self.ask_for_window(verb, body).await
+            }
             ("POST", ["v1", "explain"]) => self.explain(body),
             ("POST", ["v1", "regions", region, verb]) => self.change((region, None), verb).await,
             ("POST", ["v1", "regions", region, "endpoints", endpoint, verb]) => {
@@ -173,7 +185,7 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "no_such_page",
                 "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy, \
-                 /v1/drains, /v1/streams",
+                 /v1/drains, /v1/streams, /v1/window",
             ),
         }
     }
@@ -223,14 +235,20 @@ impl Admin {
         }
     }
 
-    async fn change(&self, (region, endpoint): (&str, Option<&str>), verb: &str) -> Answer {
+    /// Why nothing may be changed here now, if so.
+    fn refuses_change(&self) -> Option<Answer> {
         if self.rights == Rights::Read {
-            return Answer::read_only();
+            return Some(Answer::read_only());
         }
-        if self.ending.is_handing_over() {
-            // The successor has been told what is drained, and would not hear of it any more.
-            let title = "an upgrade is under way; ask again when it is over";
-            return Answer::problem(StatusCode::CONFLICT, "upgrade_under_way", title);
+        // The successor has been told what is drained, and would not hear of it any more.
+        let title = "an upgrade is under way; ask again when it is over";
+        let conflict = || Answer::problem(StatusCode::CONFLICT, "upgrade_under_way", title);
+        self.ending.is_handing_over().then(conflict)
+    }
+
+    async fn change(&self, (region, endpoint): (&str, Option<&str>), verb: &str) -> Answer {
+        if let Some(refused) = self.refuses_change() {
+            return refused;
         }
         let world = self.handle.world();
         let Some(id) = world.snapshot.policy.region(region) else {
@@ -263,11 +281,7 @@ impl Admin {
         }
         match self.handle.ask(event).await {
             Ok(_) => Answer::json(&done),
-            Err(_) => Answer::problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "the controller is busy; nothing was changed",
-            ),
+            Err(_) => Answer::busy(),
         }
     }
 }

@@ -80,6 +80,12 @@ pub(crate) enum Verb {
     Streams(Listed),
     /// Let a region that is held back take its traffic at once.
     Failback(OfRegion),
+    /// Open the failover window, close it again, or print it.
+    ///
+    /// While it is open, nothing is forgotten of fenced writes, and routes with `enforce: window`
+    /// hold duplicates back. What the operator has opened stays open until the operator closes it,
+    /// and for `fence.failover_window` beyond.
+    Window(Window),
     /// Let a new process take over, without a request or stream being lost.
     ///
     /// A running balancer starts the program that lies at its path now, with its own arguments,
@@ -202,6 +208,29 @@ fn patience(text: &str) -> Result<Patience, String> {
         return Ok(Patience(None));
     }
     tidegate_policy::duration(text).map(|it| Patience(Some(it)))
+}
+
+/// What to do with the failover window.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Window {
+    /// What to do.
+    pub(crate) act: WindowAct,
+    /// Why; to open and to close, for the log.
+    #[arg(long, value_name = "TEXT", required_if_eq_any([("act", "open"), ("act", "close")]))]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) operator: Operator,
+}
+
+/// What may be done with the failover window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WindowAct {
+    /// Open it, and keep it open.
+    Open,
+    /// Keep it open no longer; it closes by itself.
+    Close,
+    /// Print whether it is open, why, and until when.
+    Status,
 }
 
 /// Which of everything that is open.

@@ -30,6 +30,7 @@ mod system;
 mod upgrade;
 mod verbs;
 mod watchdog;
+mod window;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,6 +68,7 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Drains(admin) => drain::drains(&admin, output),
         Verb::Streams(asked) => drain::streams(&asked, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
+        Verb::Window(asked) => window::window(&asked, output),
         Verb::Upgrade { binary, within, force, admin } => {
             verbs::upgrade(&admin, (binary.as_deref(), within, force), output)
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admin::open::drain;
+use crate::admin::window;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use tidegate_control::{World, clock};
@@ -34,6 +35,9 @@ pub(crate) struct State {
     policy: Json,
     /// The regions.
     regions: Vec<RegionState>,
+    /// The failover window; told, and not read back.
+    #[serde(skip_serializing_if = "Json::is_null")]
+    window: Json,
     /// What has left the policy and has something open still; told, and not read back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     removed: Vec<Json>,
@@ -174,6 +178,7 @@ impl State {
             policy: Json::Null,
             generation: snapshot.generation.0,
             regions: snapshot.iter().map(region).collect(),
+            window: window::told(snapshot, clock::now()),
             removed: removed.map(|it| drain(it, clock::now())).collect(),
         }
     }

@@ -42,6 +42,7 @@ pub(super) struct Keeper {
     /// Whether somebody wants to know what is open because the process leaves.
     is_leaving: bool,
     policy: watch::Sender<Arc<Policy>>,
+    window: watch::Sender<bool>,
     inbox: Inbox,
     probers: Probers,
     lists: Lists,
@@ -71,6 +72,7 @@ impl Keeper {
             is_shown: false,
             is_leaving: false,
             policy: sender,
+            window: inbox.window.clone(),
             inbox,
             lists: Lists::new(handle.clone(), parse_endpoints),
             probers: Probers::new(handle, receiver),
@@ -137,6 +139,7 @@ impl Keeper {
             | Event::Drained { .. }
             | Event::Counted(_)
             | Event::Released(_)
+            | Event::WindowAsked { .. }
             | Event::Tick => {}
         }
         self.effects.extend(self.board.apply(clock::now(), event));
@@ -191,8 +194,11 @@ impl Keeper {
             let snapshot = self.board.snapshot();
             let before = self.world.load_full();
             let is_same = Arc::ptr_eq(&snapshot.policy, &before.snapshot.policy)
-                && snapshot.regions == before.snapshot.regions;
+                && snapshot.regions == before.snapshot.regions
+                && snapshot.window == before.snapshot.window;
             if !is_same {
+                let is_open = snapshot.window.is_open();
+                self.window.send_if_modified(|it| std::mem::replace(it, is_open) != is_open);
                 let next = self.assembly.world(snapshot, Some(&before));
                 self.left.push(self.world.swap(Arc::new(next)));
                 self.is_shown = false;
@@ -221,7 +227,8 @@ impl Keeper {
                 | Effect::RegionTurned { .. }
                 | Effect::RegionHeld { .. }
                 | Effect::Ejected { .. }
-                | Effect::Returned { .. } => {}
+                | Effect::Returned { .. }
+                | Effect::WindowTurned(_) => {}
             }
         }
     }

@@ -7,6 +7,7 @@ use tidegate_core::contract::Mismatch;
 use tidegate_core::drain::{self, Cause, Flip, Outcomes};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::snapshot::Verdict;
+use tidegate_core::window;
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -42,6 +43,7 @@ pub(super) fn log(effect: &Effect) {
         Effect::Close(endpoints) => {
             warn!(endpoints = endpoints.len(), "closing what is still open");
         }
+        Effect::WindowTurned(turn) => log_window(turn),
         Effect::Probe(targets) => info!(endpoints = targets.len(), "endpoints to probe changed"),
     }
 }
@@ -62,6 +64,7 @@ pub(super) fn count(effect: &Effect, metrics: &Metrics) {
         | Effect::RegionHeld { .. }
         | Effect::Returned { .. }
         | Effect::Close(_)
+        | Effect::WindowTurned(_)
         | Effect::Probe(_) => {}
     }
 }
@@ -93,6 +96,20 @@ fn log_drain(flip: &Flip, turn: drain::Turn) {
             %region, endpoint, cause, ?took, open, completed, client_closed, upstream_died, forced,
             end = turn.word(), "drain ended early"
         ),
+    }
+}
+
+fn log_window(turn: &window::Turn) {
+    match turn {
+        window::Turn::Opened(cause) => {
+            let region = cause.region().map(|it| &**it);
+            warn!(cause = cause.word(), region, detail = %cause, "failover window opened");
+        }
+        window::Turn::Closed { last, since } => {
+            let (region, took) = (last.region().map(|it| &**it), clock::now().since(*since));
+            let cause = last.word();
+            info!(cause, region, detail = %last, ?took, "failover window closed");
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_core::board::Event;
+use tidegate_core::fence::retention::Retention;
 use tidegate_core::id::RegionId;
+use tidegate_core::policy::fencing::{FenceRules, FenceStore};
 use tidegate_core::policy::{EndpointAddress, EndpointSource};
 use tidegate_core::snapshot::{Held, Snapshot, Verdict};
 use tidegate_harness::{FakeRegion, Fault, TempDir, wait_until};
@@ -348,4 +350,56 @@ fn a_world_that_is_left_lives_as_long_as_its_last_request() {
     assert_eq!(held.snapshot.policy.regions[0].distance, 1);
     drop(held);
     wait_until(DEADLINE, "nothing is left", || alive() == 0);
+}
+
+/// Regions and a fence with a window of this length.
+fn fenced(regions: &[&FakeRegion], failover_window: Duration) -> Policy {
+    let fence = FenceRules {
+        store: FenceStore::Embedded { path: "fence.db".into() },
+        failover_window,
+        retention: Retention::LONGEST,
+        quarantine: Duration::ZERO,
+        quota: None,
+        local: None,
+    };
+    Policy { fence: Some(fence), ..policy_of(regions) }
+}
+
+#[test]
+fn the_world_without_a_region_has_the_window_open_and_followers_are_told() {
+    let (us, eu) = (FakeRegion::start("us"), FakeRegion::start("eu"));
+    let running = Running::start(fenced(&[&us, &eu], Duration::from_hours(1)));
+    running.wait("both are green", |it| it.routable.count() == 2);
+    let mut window = running.handle.window();
+    assert!(!*window.borrow_and_update() && running.has("tidegate_failover_window_open 0"));
+    eu.set_fault(Fault::Refuse);
+    let open = running.runtime.block_on(async {
+        let turned = tokio::time::timeout(DEADLINE, window.changed()).await;
+        turned.expect("it opens in time").expect("the controller runs");
+        *window.borrow_and_update()
+    });
+    assert!(open);
+    running.wait("the loss is seen", |it| {
+        assert!(it.routable.count() == 2 || it.window.is_open(), "lost, and the window is shut");
+        it.routable.count() == 1
+    });
+    assert!(running.has("tidegate_failover_window_open 1"));
+    // A reload keeps it, and one without a fence ends it.
+    drop(running.ask(Event::Installed(Arc::new(fenced(&[&us, &eu], Duration::from_hours(2))))));
+    assert!(*window.borrow_and_update());
+    let world = running.ask(Event::Installed(Arc::new(policy_of(&[&us, &eu]))));
+    assert!(!world.snapshot.window.is_open() && !*window.borrow_and_update());
+}
+
+#[test]
+fn what_the_operator_opens_closes_its_length_after_the_operator_closes_it() {
+    let eu = FakeRegion::start("eu");
+    let running = Running::start(fenced(&[&eu], Duration::from_millis(1)));
+    running.wait_for(Verdict::Green);
+    let ask = |open| running.ask(Event::WindowAsked { open, reason: "a move".into() });
+    assert!(ask(true).snapshot.window.is_open());
+    drop(running.ask(Event::Tick));
+    assert!(running.handle.world().snapshot.window.is_open());
+    drop(ask(false));
+    running.wait("it is shut", |it| !it.window.is_open());
 }

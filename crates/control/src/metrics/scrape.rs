@@ -53,6 +53,11 @@ impl Gauges<'_> {
         let about = About("tidegate_generation", "Number of the world in force.", None);
         let mut family = self.0.encode_descriptor(about.0, about.1, None, MetricType::Gauge)?;
         family.encode_gauge(&snapshot.generation.0)?;
+        let help =
+            "The failover window is open: writes may come again that were sent before a flip.";
+        let about = About("tidegate_failover_window_open", help, None);
+        let mut family = self.0.encode_descriptor(about.0, about.1, None, MetricType::Gauge)?;
+        family.encode_gauge(&u64::from(snapshot.window.is_open()))?;
         let about = About("tidegate_open_requests", "Requests that a region has open.", None);
         let regions = snapshot.regions.iter().zip(&world.regions);
         self.family(&about, regions.map(|(region, it)| (of(region), it.open.count())))?;

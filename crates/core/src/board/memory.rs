@@ -14,6 +14,7 @@ use crate::hold::Hold;
 use crate::id::{EndpointId, Name};
 use crate::moment::Moment;
 use crate::snapshot::{Held, Verdict};
+use crate::window::WindowState;
 
 use super::region::{EndpointState, RegionState};
 
@@ -24,6 +25,8 @@ pub struct Memory {
     pub contract: Contract,
     /// The regions.
     pub regions: Vec<RegionMemory>,
+    /// The failover window.
+    pub window: WindowState,
 }
 
 /// What is known of one region.
@@ -91,6 +94,7 @@ impl RegionState {
         Self {
             endpoints,
             drained: memory.drained,
+            has_served: memory.drain.is_some_and(|it| it.cause.is_verdict()),
             drain: memory.drain,
             hold: memory.hold,
             distance: memory.distance,
@@ -120,6 +124,7 @@ impl EndpointState {
         Self {
             weight: memory.weight,
             drained: memory.drained,
+            has_served: memory.drain.is_some_and(|it| it.cause.is_verdict()),
             drain: memory.drain,
             health: memory.health,
             ejection: memory.ejection,

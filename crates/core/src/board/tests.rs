@@ -6,3 +6,4 @@ mod policies;
 mod scene;
 mod traffic;
 mod verdicts;
+mod windows;

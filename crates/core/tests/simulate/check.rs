@@ -9,9 +9,11 @@ use tidegate_core::id::RegionId;
 use tidegate_core::policy::{OnDrain, Require, Route, Strategy};
 use tidegate_core::route::{Choice, Reason, Refusal, SessionOutcome, admits};
 use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+use tidegate_core::window::Window;
 
 use crate::oracle::Oracle;
 use crate::town::Town;
+use crate::windows::{self, Windows};
 
 /// One decision, and all that is known when it falls.
 pub(crate) struct Decision<'a> {
@@ -23,6 +25,9 @@ pub(crate) struct Decision<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) oracle: &'a Oracle,
     pub(crate) town: &'a Town,
+    /// The failover window as it is shown, and when it must be open.
+    pub(crate) window: Window,
+    pub(crate) windows: &'a Windows,
     /// How long after its end a match may still be believed in.
     pub(crate) belief_max: Duration,
     pub(crate) quiet: Quiet,
@@ -42,7 +47,7 @@ pub(crate) enum Quiet {
 pub(crate) type Check = fn(&Decision<'_>) -> Result<(), String>;
 
 /// Everything that must hold.
-pub(crate) const CHECKS: [Check; 9] = [
+pub(crate) const CHECKS: [Check; 12] = [
     explain_says_the_same,
     the_choice_is_one_of_the_eligible,
     a_drained_region_gets_nothing,
@@ -52,6 +57,9 @@ pub(crate) const CHECKS: [Check; 9] = [
     a_session_comes_back_to_its_region,
     nobody_is_refused_without_need,
     in_quiet_times_the_nearest_answers,
+    nobody_is_sent_elsewhere_after_a_flip_while_the_window_is_shut,
+    the_window_shuts_as_soon_as_nothing_comes_again,
+    the_window_tells_its_end,
 ];
 
 impl<'a> Decision<'a> {
@@ -270,6 +278,25 @@ fn in_quiet_times_the_nearest_answers(decision: &Decision<'_>) -> Result<(), Str
     }
     ensure(chosen.is_some() == nearest.is_some(), || "quiet, and refused".to_owned())?;
     ensure(chosen == nearest, || format!("{chosen:?} is chosen and not the nearest, {nearest:?}"))
+}
+
+/// A region that loses its traffic opens the window before another one gets any of it.
+fn nobody_is_sent_elsewhere_after_a_flip_while_the_window_is_shut(
+    decision: &Decision<'_>,
+) -> Result<(), String> {
+    let is_safe = decision.window.is_open() || !decision.windows.may_come_again();
+    ensure(is_safe, || format!("the window is shut: {:?}", decision.windows))
+}
+
+fn the_window_shuts_as_soon_as_nothing_comes_again(decision: &Decision<'_>) -> Result<(), String> {
+    let is_needed = decision.windows.may_come_again() || !decision.window.is_open();
+    ensure(is_needed, || format!("the window is open: {:?}", decision.window))
+}
+
+fn the_window_tells_its_end(decision: &Decision<'_>) -> Result<(), String> {
+    let (told, until) =
+        (windows::until(&decision.window), decision.windows.until(decision.snapshot));
+    ensure(told == until, || format!("the window ends at {told:?} instead of {until:?}"))
 }
 
 /// How long answers of a region really take.

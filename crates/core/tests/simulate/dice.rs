@@ -8,7 +8,9 @@ use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
 use tidegate_core::contract::{
     Accepts, Contract, Expectation, INDEX_HASH, Key, SCHEMA_REV, Source, Weight,
 };
+use tidegate_core::fence::retention::Retention;
 use tidegate_core::id::{Name, RegionId, RegionSet};
+use tidegate_core::policy::fencing::{FenceRules, FenceStore};
 use tidegate_core::policy::{
     EndpointAddress, EndpointSource, Failback, OnDrain, PinRule, Policy, Probing, RegionPolicy,
     Require, Route, Strategy,
@@ -88,6 +90,14 @@ pub(crate) fn numbers(rng: &mut Rng, policy: &mut Policy) {
     ejection.base = millis(rng, 250, 1000);
     ejection.max = ejection.base + millis(rng, 0, 1500);
     policy.drain = streams::rules(rng);
+    policy.fence = (!once_in(rng, 6)).then(|| FenceRules {
+        store: FenceStore::Embedded { path: "fence.db".into() },
+        failover_window: millis(rng, 0, 3000),
+        retention: Retention::LONGEST,
+        quarantine: Duration::ZERO,
+        quota: None,
+        local: None,
+    });
     policy.measuring.hold = millis(rng, 0, 1000);
     policy.measuring.stale_after = millis(rng, 1000, 4000);
 }

@@ -29,6 +29,7 @@ impl Simulation<'_> {
                 let suspended = self.policy.probing.stale_after * self.rng.u32(1..=2);
                 return self.suspend(suspended);
             }
+            21 if once_in(&mut self.rng, 4) => return self.ask_for_a_window(),
             _ => return self.count_traffic(),
         }
         Ok(())
@@ -102,6 +103,12 @@ impl Simulation<'_> {
         let is_one = self.rng.bool() && !addresses.is_empty();
         let endpoint = is_one.then(|| pick(&mut self.rng, &addresses));
         self.tell(&Event::Drained { region, endpoint, out })
+    }
+
+    fn ask_for_a_window(&mut self) -> Result<(), String> {
+        let reason = pick(&mut self.rng, &["a move", "another move"]).into();
+        let open = self.rng.bool();
+        self.tell(&Event::WindowAsked { open, reason })
     }
 
     fn release(&mut self) -> Result<(), String> {
@@ -185,6 +192,7 @@ impl Simulation<'_> {
                 self.tell(&Event::Released(name))?;
             }
         }
+        self.tell(&Event::WindowAsked { open: false, reason: "calm".into() })?;
         let policy = Arc::clone(&self.policy);
         self.town.heal(&policy);
         // A rotation may still be on; what is right after it is right before.

@@ -21,13 +21,16 @@ pub(crate) struct Heir {
     ids: HashMap<EndpointId, EndpointId>,
     /// What was counted at each endpoint, in all and before this board began.
     counted: HashMap<EndpointId, (Tally, Tally)>,
+    /// Whether it empties itself: whoever takes over from it does not.
+    is_leaving: bool,
 }
 
 impl Heir {
     /// A board on which a policy takes force, as it does on the first one with these effects.
     pub(crate) fn new(now: Moment, policy: &Arc<Policy>, effects: &[Effect]) -> Self {
         let (board, own) = Board::new(now, Arc::clone(policy));
-        let mut heir = Self { board, ids: HashMap::new(), counted: HashMap::new() };
+        let mut heir =
+            Self { board, ids: HashMap::new(), counted: HashMap::new(), is_leaving: false };
         heir.learn(effects, &own);
         heir
     }
@@ -63,7 +66,12 @@ impl Heir {
         let ids = targets.iter().map(|it| (places.get(&place(it)).copied(), it.endpoint));
         self.ids = ids.filter_map(|(first, own)| Some((first?, own))).collect();
         self.counted.values_mut().for_each(|(all, before)| *before = *all);
-        let (before_it, after) = (without_drains(memory), without_drains(self.board.memory()));
+        let mut after = without_drains(self.board.memory());
+        if std::mem::take(&mut self.is_leaving) {
+            // What the operator empties was emptied because of the end, and is no more.
+            after.window.open.clone_from(&memory.window.open);
+        }
+        let before_it = without_drains(memory);
         if before_it != after {
             return Err(format!("{after:#?} became of {before_it:#?}"));
         }
@@ -73,6 +81,9 @@ impl Heir {
     /// What happened, in this board's numbers.
     fn heard(&mut self, event: &Event) -> Event {
         let mut event = event.clone();
+        if let Event::Leaving(cause) = event {
+            self.is_leaving = cause.is_some();
+        }
         if let Event::Counted(_) = event {
             return Event::Counted(Vec::new());
         }
@@ -123,9 +134,11 @@ fn without_drains(mut memory: Memory) -> Memory {
     memory
 }
 
-/// Effects without those of drains: a board that goes on knows nothing of what is open elsewhere.
+/// Effects without those of drains, and of the window that follows them: a board that goes on knows nothing of what is open elsewhere.
 pub(crate) fn lasting(effects: &[Effect]) -> Vec<Effect> {
-    let is_of_drain = |it: &&Effect| matches!(it, Effect::DrainTurned { .. } | Effect::Close(_));
+    let is_of_drain = |it: &&Effect| {
+        matches!(it, Effect::DrainTurned { .. } | Effect::Close(_) | Effect::WindowTurned(_))
+    };
     effects.iter().filter(|it| !is_of_drain(it)).cloned().collect()
 }
 

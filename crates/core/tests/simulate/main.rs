@@ -21,6 +21,7 @@ mod seeds;
 mod simulation;
 mod streams;
 mod town;
+mod windows;
 
 const SEEDS: u64 = 1_000;
 
@@ -31,7 +32,8 @@ const EVERYTHING: &str = "unknown green degraded mixed mismatched dark \
     pin session nearest spill last_resort contract_unmet release_unknown contract_unavailable \
     pin_unavailable residency_unavailable capacity_exhausted region_unreachable \
     no_region_available \
-    drain_began drain_overdue drain_deadline drain_drained drain_returned drain_superseded";
+    drain_began drain_overdue drain_deadline drain_drained drain_returned drain_superseded \
+    window_opened window_closed";
 
 #[test]
 fn flips_keep_what_must_hold() {

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use tidegate_core::board::Effect;
 use tidegate_core::id::Name;
 use tidegate_core::snapshot::{Held, Snapshot, Verdict};
+use tidegate_core::window::Turn;
 
 /// The world as somebody knows it who only hears of effects.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
     endpoints: BTreeMap<(Name, SocketAddr), (Verdict, bool)>,
     regions: BTreeMap<Name, (Verdict, Option<Held>)>,
+    is_window_open: bool,
 }
 
 impl Mirror {
@@ -41,6 +43,10 @@ impl Mirror {
             }
             Effect::Ejected { region, address } => self.turn_out((region, *address), true),
             Effect::Returned { region, address } => self.turn_out((region, *address), false),
+            Effect::WindowTurned(turn) => {
+                let is_open = matches!(turn, Turn::Opened(_));
+                (std::mem::replace(&mut self.is_window_open, is_open) != is_open).then_some(())
+            }
             Effect::DrainTurned { .. } | Effect::Close(_) | Effect::Probe(_) => Some(()),
         }
     }
@@ -68,7 +74,9 @@ impl Mirror {
         for name in regions.keys() {
             self.regions.entry(name.clone()).or_default();
         }
-        if self.endpoints == endpoints && self.regions == regions {
+        let is_open = snapshot.window.is_open();
+        if self.endpoints == endpoints && self.regions == regions && self.is_window_open == is_open
+        {
             return Ok(());
         }
         Err(format!("effects told {self:?}, and it is {endpoints:?} and {regions:?}"))

@@ -192,7 +192,8 @@ impl Oracle {
             Event::Listed { .. }
             | Event::Observed { .. }
             | Event::Leaving(_)
-            | Event::Counted(_) => {}
+            | Event::Counted(_)
+            | Event::WindowAsked { .. } => {}
         }
     }
 

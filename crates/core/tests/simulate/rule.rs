@@ -8,6 +8,7 @@ use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{OnDrain, Policy};
 use tidegate_core::route::{Choice, Refusal, route};
 use tidegate_core::snapshot::{Region, Snapshot, Verdict};
+use tidegate_core::window::{Opening, Window};
 
 /// A way to route. A broken one routes rightly in a world that is not the one it was given.
 pub(crate) struct Rule {
@@ -15,24 +16,31 @@ pub(crate) struct Rule {
     /// What is said of it: one of these stands in the complaint that it leads to.
     pub(crate) noticed_as: &'static [&'static str],
     bend: Option<Bend>,
+    /// The window that is shown instead.
+    pane: Option<Pane>,
     explains_honestly: bool,
 }
 
+type Pane = fn(Window) -> Window;
 type Bend = fn(&mut Policy, &mut [Region], &mut Ask<'_>);
 
 /// The rule as it is.
 pub(crate) const HONEST: Rule =
-    Rule { name: "honest", noticed_as: &[], bend: None, explains_honestly: true };
+    Rule { name: "honest", noticed_as: &[], bend: None, pane: None, explains_honestly: true };
 
 const fn broken(name: &'static str, noticed_as: &'static [&'static str], bend: Bend) -> Rule {
-    Rule { name, noticed_as, bend: Some(bend), explains_honestly: false }
+    Rule { name, noticed_as, bend: Some(bend), pane: None, explains_honestly: false }
+}
+
+const fn tinted(name: &'static str, noticed_as: &'static [&'static str], pane: Pane) -> Rule {
+    Rule { name, noticed_as, bend: None, pane: Some(pane), explains_honestly: true }
 }
 
 /// What is said of a region that is not fit for what it was chosen for.
 const UNFIT: [&str; 3] = ["does not match", "does not answer", "has nobody to serve"];
 
 /// Rules that a simulation must not let pass.
-pub(crate) const MUTANTS: [Rule; 13] = [
+pub(crate) const MUTANTS: [Rule; 16] = [
     broken("a mismatched region counts as green", &UNFIT, |_, regions, _| {
         retitle(regions, Verdict::Mismatched, Verdict::Green);
     }),
@@ -73,8 +81,21 @@ pub(crate) const MUTANTS: [Rule; 13] = [
         name: "the explanation is another one",
         noticed_as: &["explain"],
         bend: Some(|_, regions, _| regions.iter_mut().for_each(|it| it.drained = true)),
+        pane: None,
         explains_honestly: true,
     },
+    tinted("losses open no window", &["the window is shut"], |window| match window {
+        Window::Open(opening) if opening.cause.word() == "loss" => Window::Shut,
+        other @ (Window::Shut | Window::Open(_)) => other,
+    }),
+    tinted("drains open no window", &["the window is shut"], |window| match window {
+        Window::Open(opening) if opening.cause.word() == "drain" => Window::Shut,
+        other @ (Window::Shut | Window::Open(_)) => other,
+    }),
+    tinted("the window ends when it began", &["the window ends"], |window| match window {
+        Window::Open(it) => Window::Open(Opening { until: Some(it.since), ..it }),
+        Window::Shut => Window::Shut,
+    }),
 ];
 
 fn retitle(regions: &mut [Region], from: Verdict, to: Verdict) {
@@ -92,6 +113,11 @@ impl Rule {
             None => route(snapshot, ask),
             Some(bend) => bent(bend, snapshot, ask, route),
         }
+    }
+
+    pub(crate) fn window(&self, snapshot: &Snapshot) -> Window {
+        let window = snapshot.window.clone();
+        self.pane.map_or_else(|| window.clone(), |pane| pane(window.clone()))
     }
 
     pub(crate) fn explain(&self, snapshot: &Snapshot, ask: &Ask<'_>) -> Explanation {

@@ -16,6 +16,7 @@ use tidegate_core::id::{EndpointId, RegionId};
 use tidegate_core::policy::{Failback, Policy};
 use tidegate_core::route::Refusal;
 use tidegate_core::snapshot::Snapshot;
+use tidegate_core::window;
 
 use crate::check::{Check, Decision, Quiet};
 use crate::dice::{self, once_in};
@@ -25,6 +26,7 @@ use crate::oracle::Oracle;
 use crate::rule::Rule;
 use crate::streams::Streams;
 use crate::town::Town;
+use crate::windows::Windows;
 
 /// The step of the clock, as the controller has it.
 const TICK: Duration = Duration::from_millis(250);
@@ -60,6 +62,7 @@ pub(crate) struct Simulation<'r> {
     oracle: Oracle,
     mirror: Mirror,
     streams: Streams,
+    windows: Windows,
     pending: BTreeMap<(Moment, u64), Pending>,
     planned: u64,
     contracts: u32,
@@ -101,6 +104,7 @@ impl<'r> Simulation<'r> {
             oracle: Oracle::default(),
             mirror: Mirror::default(),
             streams: Streams::new(seed),
+            windows: Windows::default(),
             pending: BTreeMap::new(),
             planned: 0,
             contracts: 0,
@@ -244,6 +248,7 @@ impl<'r> Simulation<'r> {
             same(&unseen, &self.snapshot).map_err(|why| format!("{why} after {event:?}"))?;
         }
         self.oracle.hear_effects(self.now, &effects, &self.snapshot)?;
+        self.windows.see(self.now, event, &self.snapshot, &self.board.drains());
         self.streams.hear(&effects, &self.policy.drain)?;
         if let Event::Counted(_) = event {
             self.streams.compare(&self.board)?;
@@ -283,6 +288,8 @@ impl<'r> Simulation<'r> {
             snapshot: &self.snapshot,
             oracle: &self.oracle,
             town: &self.town,
+            window: self.rule.window(&self.snapshot),
+            windows: &self.windows,
             belief_max: self.belief_max,
             quiet: self.quiet,
         };
@@ -337,11 +344,12 @@ impl<'r> Simulation<'r> {
             Failback::Manual => Duration::ZERO,
             Failback::After(after) => after,
         };
+        let window = self.policy.fence.as_ref().map(|it| it.failover_window).unwrap_or_default();
         let slow_start = regions.iter().map(|it| it.slow_start).max().unwrap_or_default();
         let answers = probing.interval * (probing.rise + 3) * 11 / 10 + Duration::from_millis(60);
         let proven = answers + probing.interval * 2 + TICK * 2;
         let back = after.max(failback.hysteresis).max(failback.freeze + after);
-        proven + back.max(ejection.max + answers).max(slow_start) + TICK * 2
+        proven + back.max(ejection.max + answers).max(slow_start) + window + TICK * 2
     }
 }
 
@@ -358,6 +366,8 @@ fn word_of(effect: &Effect) -> Option<&'static str> {
         Effect::Ejected { .. } => Some("out"),
         Effect::Returned { .. } => Some("returned"),
         Effect::DrainTurned { turn, .. } => Some(word_of_turn(*turn)),
+        Effect::WindowTurned(window::Turn::Opened(_)) => Some("window_opened"),
+        Effect::WindowTurned(window::Turn::Closed { .. }) => Some("window_closed"),
         Effect::EndpointTurned { .. } | Effect::Close(_) | Effect::Probe(_) => None,
     }
 }

@@ -122,7 +122,8 @@ impl Streams {
                 | Effect::RegionTurned { .. }
                 | Effect::RegionHeld { .. }
                 | Effect::Ejected { .. }
-                | Effect::Returned { .. } => {}
+                | Effect::Returned { .. }
+                | Effect::WindowTurned(_) => {}
             }
         }
         Ok(())

@@ -20,6 +20,9 @@ use tidegate_core::id::KEYS_MAX;
 use tidegate_core::snapshot::Verdict;
 
 use crate::state::{self, Unusable};
+use window::WindowText;
+
+mod window;
 
 /// What a board remembers.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +30,7 @@ use crate::state::{self, Unusable};
 pub(super) struct Remembered {
     keys: Vec<KeyText>,
     regions: Vec<RegionText>,
+    window: WindowText,
 }
 
 /// Milliseconds from the moment of writing or reading.
@@ -178,7 +182,8 @@ impl Remembered {
         });
         let clock = Clock(now);
         let regions = memory.regions.iter().map(|it| clock.region_text(it)).collect();
-        Self { keys: keys.collect(), regions }
+        let window = clock.window_text(&memory.window);
+        Self { keys: keys.collect(), regions, window }
     }
 
     /// What a board remembers that goes on at this moment.
@@ -199,6 +204,7 @@ impl Remembered {
         Ok(Memory {
             contract: Contract { keys: keys.collect() },
             regions: regions.collect::<Result<_, _>>()?,
+            window: clock.window(self.window),
         })
     }
 }

@@ -234,6 +234,18 @@ fn nothing_is_closed_unless_the_policy_says_so() {
 }
 
 #[test]
+fn an_heir_goes_on_with_the_drain_of_a_region_that_is_lost() {
+    let mut scene = Scene::green(two_regions());
+    drop(scene.count(&[(eu(), 1, 0)]));
+    scene.twice(eu(), &Err(ProbeFailure::Connect));
+    drop(scene.count(&[]));
+    let memory = scene.board.memory();
+    let (heir, effects) = Board::remembering(scene.now, Arc::new(two_regions()), memory);
+    assert_eq!(turns(&effects), [told("eu", Turn::Drained)]);
+    assert_eq!(heir.drains().remove(0).drain.cause, Cause::Dark);
+}
+
+#[test]
 fn an_heir_goes_on_with_a_drain_and_leaves_what_is_open_behind() {
     let mut scene = Scene::green(two_regions());
     drop(scene.count(&[(us(0), 3, 5)]));

@@ -7,6 +7,7 @@ use tidegate_core::board::{Board, Effect, Event};
 use tidegate_core::drain::{Outcomes, Reading};
 use tidegate_core::health::ProbeFailure;
 use tidegate_core::id::EndpointId;
+use tidegate_core::window::{Cause, Open, Standing, WindowState};
 
 use super::*;
 
@@ -48,6 +49,24 @@ fn everything() -> Report {
     }
 }
 
+/// A window with everything that there can be.
+fn window() -> WindowState {
+    let region = || "eu".into();
+    let open = Open {
+        since: Moment(WRITTEN.0 - 900),
+        cause: Cause::Drain { region: region(), endpoint: Some("127.0.0.1:4".parse().unwrap()) },
+        last: Cause::Loss { region: region() },
+        at: Moment(WRITTEN.0 - 7),
+        is_lasting: true,
+    };
+    let places = ["a", "b", "c", "d"].map(Into::into);
+    WindowState {
+        standings: places.into_iter().zip(Standing::ALL).collect(),
+        asked: Some("a move".into()),
+        open: Some(open),
+    }
+}
+
 /// A board to which everything has happened that can be remembered.
 fn memory() -> Memory {
     let began = Moment(WRITTEN.0 - 100_000);
@@ -80,7 +99,7 @@ fn memory() -> Memory {
     let (open, ended) = (2, Outcomes { completed: 3, forced: 1, ..Outcomes::default() });
     tell(52, Event::Counted(vec![(ids[0], Reading { open, ended: Outcomes::default() })]));
     tell(53, Event::Counted(vec![(ids[0], Reading { open, ended })]));
-    board.memory()
+    Memory { window: window(), ..board.memory() }
 }
 
 /// The memory, as a policy demands nothing of what was merely remembered.
@@ -105,6 +124,15 @@ fn everything_arrives_as_it_was() {
         memory.regions.iter().flat_map(|it| &it.endpoints).filter(|it| it.ejection.out.is_some());
     assert_eq!(out.count(), 1);
     assert_eq!(over_the_line(&memory, WRITTEN), memory);
+    for cause in [
+        Cause::Operator { reason: "a move".into() },
+        Cause::Drain { region: "us".into(), endpoint: None },
+        Cause::Return { region: "us".into() },
+    ] {
+        let mut memory = memory.clone();
+        memory.window.open.as_mut().unwrap().cause = cause;
+        assert_eq!(over_the_line(&memory, WRITTEN), memory);
+    }
 }
 
 #[test]
@@ -131,5 +159,13 @@ fn what_is_left_out_is_not_known_and_what_is_not_understood_is_refused() {
     assert_eq!(memory("{}").unwrap().regions, []);
     let unknown = memory(r#"{ "regions": [ { "name": "us", "verdict": "green", "more": 1 } ] }"#);
     assert_eq!(&*unknown.unwrap().regions[0].name, "us");
+    let cause = r#"{ "word": "eclipse", "region": "us" }"#;
+    let open = format!(r#"{{ "since": -5, "at": -2, "cause": {cause}, "last": {cause} }}"#);
+    let window = format!(r#"{{ "standings": {{ "us": "upside_down" }}, "open": {open} }}"#);
+    let window = memory(&format!(r#"{{ "window": {window} }}"#)).unwrap().window;
+    assert!(window.standings.is_empty());
+    let open = window.open.expect("what is not understood does not shut it");
+    assert_eq!(open.cause, Cause::Operator { reason: "eclipse".into() });
+    assert_eq!((open.since, open.at), (Moment(READ.0 - 5), Moment(READ.0 - 2)));
     assert!(memory(r#"{ "regions": [ { "name": "us", "verdict": "purple" } ] }"#).is_err());
 }
