@@ -122,8 +122,10 @@ impl<A: ServerApp + Send + Sync + 'static> Stop<A> {
         loop {
             let connections = self.doors.connections();
             let elders = if cause == Cause::Told { self.elders.pids().len() } else { 0 };
-            // A write may go on when its client is gone.
-            if connections == 0 && elders == 0 && self.open() == 0 {
+            // A write may go on when its client is gone, and who has connected last may not be
+            // inside yet.
+            let is_empty = connections == 0 && self.doors.is_shut();
+            if is_empty && elders == 0 && self.open() == 0 {
                 return;
             }
             tokio::select! {
