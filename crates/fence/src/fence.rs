@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::latency::Operation;
 use crate::leftovers::{Leftover, Sweeper, What};
 use crate::quota::{Principal, Quota, Quotas};
-use crate::store::{Audit, AuditLine, Failure, Filter, Gauges, Store};
+use crate::store::{Audit, AuditLine, Failure, Filter, Finding, Gauges, Store};
 use crate::tally::Tally;
 use crate::ticket::Ticket;
 use crate::waiting::{Ended, Waiting};
@@ -310,6 +310,11 @@ impl Fence {
     /// The store does not answer.
     pub async fn gauges(&self) -> Result<Gauges, Failure> {
         self.0.within(Operation::Look, self.0.store.gauges()).await
+    }
+
+    /// What was found when the store was last looked at.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.0.store.findings()
     }
 
     /// While a failover window is open, nothing is forgotten.

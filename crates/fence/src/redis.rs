@@ -202,8 +202,7 @@ impl Shared {
             lane::Gate::Refusing(failure) => Some(failure),
             lane::Gate::Shut | lane::Gate::Open(_) => None,
         });
-        let is_down = || map.nodes.iter().any(|node| node.rest.is_down());
-        refusing.or_else(|| is_down().then_some(Failure::Down))
+        refusing.or_else(|| map.nodes.iter().find_map(|node| node.rest.is_up().err()))
     }
 
     fn seen(&self, bucket: u16) -> u64 {

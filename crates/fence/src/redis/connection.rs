@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::resp::{self, Builder, Command, Value};
+use crate::store::Check;
 
 /// How long a connection is silent before the system asks whether the other end is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
@@ -55,6 +56,22 @@ pub(super) enum Broken {
     Replica,
     #[error("the server is still loading its data")]
     Loading,
+}
+
+impl Broken {
+    /// What has failed.
+    pub(super) fn check(&self) -> Check {
+        match self {
+            Self::Refused(_) => Check::Access,
+            Self::Io(_)
+            | Self::Silent
+            | Self::Closed
+            | Self::Garbled(_)
+            | Self::Name(_)
+            | Self::Replica
+            | Self::Loading => Check::Reachable,
+        }
+    }
 }
 
 /// A connection, and what has come over it so far.

@@ -17,7 +17,7 @@ use super::{Redis, Shared, scripts};
 use crate::store::Failure;
 
 /// How long is waited for the servers.
-const WITHIN: Duration = Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How many keys a server looks at in one step.
 const SCANNED: u64 = 1000;
@@ -77,13 +77,16 @@ impl Redis {
 
 impl Shared {
     fn says(&self, failure: Failure) -> FoundError {
-        let findings = super::lock(&self.findings);
-        let wrong = findings.iter().filter(|it| !it.is_ok);
-        let seen = wrong.map(|it| {
-            let node = it.node.as_deref().unwrap_or_default();
-            format!("{node} {}: {}", it.check.word(), it.seen)
+        let map = Arc::clone(&self.map.borrow());
+        let nodes = map.nodes.iter().filter_map(|node| {
+            let (check, seen) = node.rest.known()?.err()?;
+            Some(format!("{}, {}: {seen}", node.name(), check.word()))
         });
-        FoundError::Store { failure, seen: seen.collect() }
+        let findings = super::lock(&self.findings);
+        // What is about no server in particular.
+        let wrong = findings.iter().filter(|it| !it.is_ok && it.node.is_none());
+        let wrong = wrong.map(|it| format!("{}: {}", it.check.word(), it.seen));
+        FoundError::Store { failure, seen: nodes.chain(wrong).collect() }
     }
 
     /// The map, once every bucket has a server that answers.
@@ -94,6 +97,13 @@ impl Shared {
             let is_up = |lane: &super::lane::Lane| matches!(lane.known(), Some(Ok(_)));
             if map.is_whole() && map.nodes.iter().all(|node| is_up(&node.rest)) {
                 return Ok(map);
+            }
+            let refused = map.nodes.iter().find_map(|node| match node.rest.is_up() {
+                Err(failure @ Failure::Unfit(_)) => Some(failure),
+                Err(_) | Ok(()) => None,
+            });
+            if let Some(failure) = refused {
+                return Err(failure);
             }
             if until <= Instant::now() {
                 return Err(Failure::Down);

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::checks::Info;
 use super::connection::{Broken, Connection, Dial};
 use super::resp::{Builder, Command, Value};
-use crate::store::Failure;
+use crate::store::{Check, Failure};
 
 /// Most that wait to be sent over one lane.
 const WAITING_MAX: usize = 8192;
@@ -77,11 +77,14 @@ struct State {
     /// No connection was made when it was last tried.
     is_down: AtomicBool,
     /// The life of the server, or why there is no connection.
-    known: Mutex<Option<Result<Identity, String>>>,
+    known: Mutex<Option<Known>>,
 }
 
+/// The life of a server, or what is wrong with the way to it.
+pub(super) type Known = Result<Identity, (Check, String)>;
+
 impl State {
-    fn set(&self, is_down: bool, known: Result<Identity, String>) {
+    fn set(&self, is_down: bool, known: Known) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         self.is_down.store(is_down, Ordering::Relaxed);
     }
@@ -90,9 +93,7 @@ impl State {
 impl Lane {
     /// Begins to wait for an answer, if there is room.
     pub(super) fn submit(&self, job: Job) -> Result<(), Failure> {
-        if self.is_down() {
-            return Err(Failure::Down);
-        }
+        self.is_up()?;
         self.jobs.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Failure::Crowded,
             mpsc::error::TrySendError::Closed(_) => Failure::Down,
@@ -101,18 +102,23 @@ impl Lane {
 
     /// Waits for room first: an outcome is worth it.
     pub(super) async fn submit_late(&self, job: Job) -> Result<(), Failure> {
-        if self.is_down() {
-            return Err(Failure::Down);
-        }
+        self.is_up()?;
         self.jobs.send(job).await.map_err(|_closed| Failure::Down)
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.state.is_down.load(Ordering::Relaxed)
+    /// Whether it is worth while to ask.
+    pub(super) fn is_up(&self) -> Result<(), Failure> {
+        if !self.state.is_down.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.known() {
+            Some(Err((Check::Access, _))) => Err(Failure::Unfit(Check::Access)),
+            Some(_) | None => Err(Failure::Down),
+        }
     }
 
-    /// The life of the server, or why there is no connection; `None` while the first one is made.
-    pub(super) fn known(&self) -> Option<Result<Identity, String>> {
+    /// What is known; nothing while the first connection is made.
+    pub(super) fn known(&self) -> Option<Known> {
         self.state.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -129,6 +135,8 @@ pub(super) struct Plan {
     pub(super) silence: Duration,
     /// Told of every change.
     pub(super) poke: Arc<Notify>,
+    /// Tells that the server is not the one any more that the connection was made to.
+    pub(super) hang_up: Arc<Notify>,
 }
 
 /// Keeps the connection up, for as long as it is polled and somebody can ask.
@@ -166,14 +174,14 @@ impl Driver {
                     self.talk.give_up();
                     // A server that went away may be back at once, and it is worth a try.
                     if matches!(broken, Broken::Closed | Broken::Io(_)) {
-                        self.state.set(false, Err(broken.to_string()));
+                        self.state.set(false, Err((broken.check(), broken.to_string())));
                         self.plan.poke.notify_one();
                         continue;
                     }
                     broken
                 }
             };
-            self.state.set(true, Err(broken.to_string()));
+            self.state.set(true, Err((broken.check(), broken.to_string())));
             self.plan.poke.notify_one();
             if self.reject_until(Instant::now() + pause).await.is_err() {
                 return;
@@ -233,6 +241,7 @@ impl Driver {
             let mut gate = self.plan.gate.clone();
             tokio::select! {
                 biased;
+                () = self.plan.hang_up.notified() => return Err(Broken::Replica),
                 received = connection.receive() => received?,
                 () = sleep_until(silent.unwrap_or_else(Instant::now)), if silent.is_some() => {
                     return Err(Broken::Silent);

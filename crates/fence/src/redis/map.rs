@@ -22,6 +22,8 @@ pub(super) struct Node {
     /// Everything else.
     pub(super) rest: Lane,
     pub(super) gate: watch::Sender<Gate>,
+    /// Ends its connections, and lets new ones be made.
+    pub(super) hang_up: Arc<Notify>,
     /// There is no room for new keys.
     pub(super) is_full: AtomicBool,
     /// What it said when it was last looked at, and in which life.
@@ -42,6 +44,7 @@ impl Node {
     pub(super) fn begin(at: RedisNode, common: &Common, tasks: &mut JoinSet<()>) -> Arc<Self> {
         let Common { dial, wait, silence, poke } = common.clone();
         let (gate, opened) = watch::channel(Gate::Shut);
+        let hang_up = Arc::new(Notify::new());
         let waited = wait.map_or(Duration::ZERO, |wait| wait.timeout);
         let (claims, driver) = lane::lay(Plan {
             to: at.clone(),
@@ -50,13 +53,21 @@ impl Node {
             gate: Some(opened),
             silence: silence + waited,
             poke: Arc::clone(&poke),
+            hang_up: Arc::clone(&hang_up),
         });
         tasks.spawn(driver.run());
-        let plan = Plan { to: at.clone(), dial, wait: None, gate: None, silence, poke };
-        let (rest, driver) = lane::lay(plan);
+        let (rest, driver) = lane::lay(Plan {
+            to: at.clone(),
+            dial,
+            wait: None,
+            gate: None,
+            silence,
+            poke,
+            hang_up: Arc::clone(&hang_up),
+        });
         tasks.spawn(driver.run());
         let (is_full, last) = (AtomicBool::new(false), Mutex::new(None));
-        Arc::new(Self { at, claims, rest, gate, is_full, last })
+        Arc::new(Self { at, claims, rest, gate, hang_up, is_full, last })
     }
 
     /// Its address, for people.

@@ -88,7 +88,10 @@ impl Monitor {
         let mut findings = Vec::new();
         match self.scout.masters().await {
             Ok(masters) => self.draw(&masters),
-            Err(broken) => findings.push(unreachable("the masters".to_owned(), &broken)),
+            Err(broken) => {
+                let (check, seen) = (broken.check(), broken.to_string());
+                findings.push(Finding { check, is_ok: false, node: None, seen });
+            }
         }
         let map = Arc::clone(&self.shared.map.borrow());
         if !map.is_whole() {
@@ -146,19 +149,29 @@ impl Monitor {
             Looked { node: Arc::clone(node), identity: None, findings: Vec::new(), markers: None };
         let identity = match node.rest.known() {
             Some(Ok(identity)) => identity,
-            Some(Err(why)) => {
-                looked.findings.push(unreachable(name, &why));
+            Some(Err((check, seen))) => {
+                looked.findings.push(wrong(check, name, seen));
                 return looked;
             }
             None => {
-                looked.findings.push(unreachable(name, &"the connection is being made"));
+                let seen = "the connection is being made".to_owned();
+                looked.findings.push(wrong(Check::Reachable, name, seen));
                 return looked;
             }
         };
         let Ok((info, skew)) = self.ask(node).await else {
-            looked.findings.push(unreachable(name, &"it does not answer"));
+            let seen = "it does not answer".to_owned();
+            looked.findings.push(wrong(Check::Reachable, name, seen));
             return looked;
         };
+        if !info.is_master() || info.identity() != identity {
+            // It was demoted, or more, behind connections that have stayed.
+            node.shut();
+            node.hang_up.notify_waiters();
+            let seen = "the server is no master, or not the same any more".to_owned();
+            looked.findings.push(wrong(Check::Reachable, name, seen));
+            return looked;
+        }
         let evicted = {
             let mut last = super::lock(&node.last);
             let before = last.as_ref().filter(|(life, _)| *life == identity);
@@ -305,9 +318,8 @@ fn marker(answer: &Value) -> Option<Marker> {
     Some(Marker { generation, born: born.number()?, sequence: sequence.number()? })
 }
 
-fn unreachable(node: String, why: &impl ToString) -> Finding {
-    let seen = why.to_string();
-    Finding { check: Check::Reachable, is_ok: false, node: Some(node.into()), seen }
+fn wrong(check: Check, node: String, seen: String) -> Finding {
+    Finding { check, is_ok: false, node: Some(node.into()), seen }
 }
 
 /// How the monitor is started, in a thread that has nothing else to do.

@@ -1,0 +1,10 @@
+//! What a fence does when its Redis is gone, forgets, is not fit, or is somewhere else.
+#![expect(clippy::expect_used, clippy::panic, reason = "a broken test should panic")]
+
+mod access;
+mod cold;
+mod copies;
+mod gone;
+mod moving;
+mod rig;
+mod unfit;
