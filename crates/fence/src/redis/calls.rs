@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::lane::{Gate, Job, Reply};
+use super::lane::{Fate, Gate, Job, Reply};
 use super::layout::{Kept, span};
 use super::map::Node;
 use super::resp::{Builder, Command, Value};
@@ -83,9 +83,11 @@ impl Shared {
         way: Way,
         command: Command,
     ) -> Result<Told, Failure> {
-        let calling = self.send(bucket, way, command);
-        let Reply { value, copies } =
-            timeout(self.call, calling).await.unwrap_or(Err(Failure::Unreachable))?;
+        let fate = Arc::new(Fate::default());
+        // Ends before whoever asks gives up, because only here it is known what was sent.
+        let called = timeout(self.call * 7 / 8, self.send(bucket, way, command, &fate)).await;
+        let late = |_late| Err(if fate.give_up() { Failure::Down } else { Failure::Unreachable });
+        let Reply { value, copies } = called.unwrap_or_else(late)?;
         let told = word(&value).map(<[u8]>::to_vec);
         let told = told.inspect_err(|failure| self.noticed(bucket, *failure))?;
         let Value::List(mut rest) = value else { return Err(Failure::Unreachable) };
@@ -93,14 +95,20 @@ impl Shared {
         Ok(Told { word: told, rest, copies })
     }
 
-    async fn send(&self, bucket: u16, way: Way, command: Command) -> Result<Reply, Failure> {
-        let mut map = self.map.subscribe();
-        let node = map.borrow_and_update().node(bucket).map(Arc::clone);
+    async fn send(
+        &self,
+        bucket: u16,
+        way: Way,
+        command: Command,
+        fate: &Arc<Fate>,
+    ) -> Result<Reply, Failure> {
+        let node = self.map.borrow().node(bucket).map(Arc::clone);
         let mut node = node.ok_or(Failure::Down)?;
         let mut is_asking = false;
         for _ in 0..=REDIRECTS_MAX {
             let (told, answer) = oneshot::channel();
-            let job = Job { command: command.clone(), is_asking, told };
+            let fate = Arc::clone(fate);
+            let job = Job { command: command.clone(), is_asking, told, fate };
             match way {
                 Way::Claims => {
                     if let Gate::Refusing(failure) = *node.gate.borrow() {
@@ -118,6 +126,7 @@ impl Shared {
             if at.host.is_empty() {
                 at.host = Arc::clone(&node.at.host);
             }
+            let mut map = self.map.subscribe();
             node = loop {
                 if let Some(node) = map.borrow_and_update().at(&at) {
                     break Arc::clone(node);
@@ -160,7 +169,7 @@ impl Shared {
         let mut waiting = Vec::with_capacity(commands.len());
         for (node, command) in commands {
             let (told, answer) = oneshot::channel();
-            let job = Job { command, is_asking: false, told };
+            let job = Job { command, is_asking: false, told, fate: Arc::default() };
             let submitted = timeout(self.call, node.rest.submit_late(job)).await;
             submitted.unwrap_or(Err(Failure::Unreachable))?;
             waiting.push(answer);

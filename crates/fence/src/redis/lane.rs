@@ -8,7 +8,7 @@
 //! its connection is given up.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use crate::store::{Check, Failure};
 const WAITING_MAX: usize = 8192;
 /// Most that is sent at once.
 const BATCH_MAX: usize = 128;
+/// About how many bytes are handed to the system at once; that must not take longer than an answer.
+const SENT_AT_ONCE: usize = 256 * 1024;
 /// Most that is sent and not answered.
 const UNANSWERED_MAX: usize = 1024;
 /// How long it may take to connect, and to be told who the server is.
@@ -63,6 +65,28 @@ pub(super) struct Job {
     /// The server has the slot only in part yet, and is told that we know.
     pub(super) is_asking: bool,
     pub(super) told: oneshot::Sender<Result<Reply, Failure>>,
+    pub(super) fate: Arc<Fate>,
+}
+
+/// Whether a command was sent or given up: never both.
+#[derive(Debug, Default)]
+pub(super) struct Fate(AtomicU8);
+
+impl Fate {
+    const OPEN: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn is_sent_now(&self) -> bool {
+        self.0.compare_exchange(Self::OPEN, Self::SENT, Ordering::SeqCst, Ordering::SeqCst)
+            != Err(Self::GIVEN_UP)
+    }
+
+    /// Whether it was given up before anything of it was sent.
+    pub(super) fn give_up(&self) -> bool {
+        self.0.compare_exchange(Self::OPEN, Self::GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst)
+            != Err(Self::SENT)
+    }
 }
 
 /// What others know of a lane.
@@ -291,7 +315,7 @@ impl Driver {
         let again = again.into_iter().map(|job| (job, true));
         for (job, by_text) in again.chain(fresh.drain(..).map(|job| (job, false))) {
             // Nobody waits for it any more, so it is not even begun.
-            if job.told.is_closed() {
+            if job.told.is_closed() || !job.fate.is_sent_now() {
                 continue;
             }
             if job.is_asking {
@@ -300,17 +324,32 @@ impl Driver {
             }
             job.command.write(out, by_text);
             self.talk.unanswered.push_back((now, Sent::Asked { job, by_text }));
+            if SENT_AT_ONCE < out.len() {
+                self.hand_over(connection, out).await?;
+            }
         }
-        if out.is_empty() {
-            return Ok(());
-        }
-        if let Some(RedisWait { replicas, timeout }) = self.plan.wait {
+        if let Some(RedisWait { replicas, timeout }) = self.plan.wait
+            && !self.talk.unanswered.is_empty()
+        {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
             let wait = Builder::new("WAIT").number(replicas.into()).number(millis).end();
             wait.write(out, false);
             self.talk.unanswered.push_back((now, Sent::Waiting));
         }
-        timeout(self.plan.silence, connection.send(out)).await.unwrap_or(Err(Broken::Silent))
+        self.hand_over(connection, out).await
+    }
+
+    async fn hand_over(
+        &self,
+        connection: &mut Connection,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        if !out.is_empty() {
+            let sent = timeout(self.plan.silence, connection.send(out)).await;
+            sent.unwrap_or(Err(Broken::Silent))?;
+            out.clear();
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidegate_core::fence::key::FenceKey;
-use tidegate_core::policy::fencing::RedisTopology;
+use tidegate_core::policy::fencing::{RedisPassword, RedisRules, RedisTopology};
 use tidegate_fence::store::Check;
 use tidegate_harness::{RedisCluster, RedisPlan, RedisSentinels};
 
@@ -37,11 +37,12 @@ async fn check(
     }
 }
 
-fn group() -> (RedisSentinels, tidegate_core::policy::fencing::RedisRules) {
-    let group = RedisSentinels::start(&RedisPlan::durable().min_replicas(1));
+fn group() -> (RedisSentinels, RedisRules) {
+    let group = RedisSentinels::start(&RedisPlan::durable().password("secret").min_replicas(1));
     let topology = RedisTopology::Sentinel { master: group.name().into() };
-    let rules = rules(topology, &group.sentinel_addresses());
-    (group, waiting(rules, Duration::from_millis(500)))
+    let password = Some(RedisPassword("secret".into()));
+    let rules = RedisRules { password, ..rules(topology, &group.sentinel_addresses()) };
+    (group, waiting(rules, Duration::from_secs(2)))
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn a_cluster_survives_the_death_of_a_master() {
     run(async {
         let cluster = RedisCluster::start(&RedisPlan::durable(), 1);
         let rules = rules(RedisTopology::Cluster, &cluster.addresses());
-        let rig = Rig::founded(&waiting(rules, Duration::from_millis(500))).await;
+        let rig = Rig::founded(&waiting(rules, Duration::from_secs(2))).await;
         let (written, flying) = some_writes(&rig).await;
         let node = cluster.nodes.first().expect("a node");
         node.kill();

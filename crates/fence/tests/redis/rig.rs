@@ -154,6 +154,17 @@ impl Rig {
         }
     }
 
+    /// A claim that wins once the store is there, however slow the machine is.
+    pub(crate) async fn win_soon(&self) -> Ticket {
+        let began = now();
+        loop {
+            match self.claim(key()).await {
+                Ok(Claim::Won(ticket)) => return ticket,
+                lost => assert!(began.elapsed() < EVENTUALLY, "not won: {lost:?}"),
+            }
+        }
+    }
+
     /// A write that is delivered and answered.
     pub(crate) async fn write(&self, key: FenceKey) {
         let settled = self.win(key).await.begin().expect("in time").complete(answer()).await;
