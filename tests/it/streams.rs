@@ -13,6 +13,7 @@ use crate::traffic::{pattern, still};
 
 mod alone;
 mod ends;
+mod first_byte;
 mod silence;
 
 /// A policy with one route for streams and one for everything else, under these deadlines.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::task::AtomicWaker;
 use http::HeaderValue;
 use pingora::protocols::Digest;
+use tidegate_control::clock;
+use tidegate_core::Moment;
 
 pub use metrics::ConnectionMetrics;
 pub use stream::ClientStream;
@@ -25,6 +27,13 @@ mod stream;
 const OPEN: u64 = 1;
 /// One turn in [`Connection::requests`]: whatever happens, the number is another one.
 const TURN: u64 = 1 << 32;
+
+/// Nobody waits for the beginning of an answer, in [`Connection::answer_by`].
+const NOT_AWAITED: u64 = 0;
+/// The answer did not begin in time, and the request is to hear of it.
+const LATE: u64 = u64::MAX;
+/// The request heard that.
+const LATE_TOLD: u64 = u64::MAX - 1;
 
 /// What all connections of one listener have in common.
 #[derive(Debug, Default)]
@@ -68,6 +77,9 @@ pub struct Connection {
     late: AtomicBool,
     cut: AtomicBool,
     waker: AtomicWaker,
+    /// When the answer to the only request must have begun, in milliseconds of the clock, or one of
+    /// the words above. All in one number, so that a late word never reaches an answer that runs.
+    answer_by: AtomicU64,
     /// Whether this process is its own client here.
     is_own: bool,
     last_token: LastToken,
@@ -86,6 +98,7 @@ impl Connection {
             late: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            answer_by: AtomicU64::new(NOT_AWAITED),
             last_token: LastToken::default(),
         }
     }
@@ -158,6 +171,38 @@ impl Connection {
         self.cut.load(Ordering::Relaxed)
     }
 
+    /// The answer to the request must begin by then. Only for connections that carry one request at
+    /// a time: nobody could say which of several is late.
+    pub fn awaits_answer(&self, by: Moment) {
+        self.answer_by.store(by.0, Ordering::Relaxed);
+    }
+
+    /// The answer has begun, or nobody waits for it any more; answers whether it came too late.
+    pub fn has_answer(&self) -> bool {
+        self.answer_by.load(Ordering::Relaxed) != NOT_AWAITED
+            && self.answer_by.swap(NOT_AWAITED, Ordering::Relaxed) == LATE_TOLD
+    }
+
+    /// Lets the request hear that its answer is late, if it is.
+    pub fn look_for_answer(&self) {
+        let by = self.answer_by.load(Ordering::Relaxed);
+        let awaited = NOT_AWAITED < by && by < LATE_TOLD;
+        if awaited && by <= clock::now().0 && self.turns(by, LATE) {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether the request is to hear now that its answer is late.
+    fn hears_late(&self) -> bool {
+        self.answer_by.load(Ordering::Relaxed) == LATE && self.turns(LATE, LATE_TOLD)
+    }
+
+    /// Whether nothing else has happened to the answer meanwhile.
+    fn turns(&self, from: u64, to: u64) -> bool {
+        let (done, else_) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.answer_by.compare_exchange(from, to, done, else_).is_ok()
+    }
+
     /// Bytes came that belong to no request that is there.
     fn heads(&self, head: bool) {
         if head != self.head.load(Ordering::Relaxed) {
@@ -184,6 +229,7 @@ impl OnConnection {
 
 impl Drop for OnConnection {
     fn drop(&mut self) {
+        self.0.has_answer();
         let before = self.0.requests.fetch_add(TURN - OPEN, Ordering::Relaxed);
         debug_assert!(!before.is_multiple_of(TURN), "a request ended twice");
     }
@@ -192,6 +238,30 @@ impl Drop for OnConnection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_late_only_until_it_begins() {
+        let connection = Arc::new(Connection::new(Arc::default(), None));
+        let (past, future) = (Moment(1), clock::now().plus(std::time::Duration::from_hours(1)));
+        connection.look_for_answer();
+        connection.awaits_answer(future);
+        connection.look_for_answer();
+        assert!(!connection.hears_late() && !connection.has_answer(), "it has an hour");
+        connection.awaits_answer(past);
+        assert!(!connection.hears_late(), "nobody has looked");
+        connection.look_for_answer();
+        assert!(connection.hears_late() && !connection.hears_late(), "once");
+        assert!(connection.has_answer() && !connection.has_answer(), "and told once");
+        connection.awaits_answer(past);
+        connection.look_for_answer();
+        assert!(!connection.has_answer(), "it began before the request heard of it");
+        assert!(!connection.hears_late());
+        let request = connection.begin();
+        connection.awaits_answer(past);
+        drop(request);
+        connection.look_for_answer();
+        assert!(!connection.hears_late(), "the next request has nothing to do with it");
+    }
 
     #[test]
     fn a_connection_knows_what_it_does() {

@@ -278,6 +278,11 @@ impl Ctx {
         self.on.as_ref().is_some_and(|it| it.connection().is_closing())
     }
 
+    /// The answer has begun, or nobody waits for it any more; answers whether it came too late.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.on.as_ref().is_some_and(|it| it.connection().has_answer())
+    }
+
     /// Whether this process asks itself.
     pub(crate) fn is_own(&self) -> bool {
         self.on.as_ref().is_some_and(|it| it.connection().is_own())

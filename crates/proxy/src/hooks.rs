@@ -33,7 +33,7 @@ use crate::metrics::{ISSUED, Metrics};
 use crate::peer::{Carriage, silence};
 use crate::session::{Brought, Keeping};
 
-use attempt::{may_try_again, next_after, next_peer, refused_on_the_way};
+use attempt::{await_answer, may_try_again, next_after, next_peer, refused_on_the_way};
 
 mod attempt;
 mod fenced;
@@ -337,6 +337,7 @@ impl ProxyHttp for Proxy {
         if is_interim(response) {
             return Ok(());
         }
+        ctx.has_answer();
         let is_upgrade = ctx.routed().is_some_and(|it| it.carriage == Carriage::Upgrade);
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
             // Passed on, it would leave two sides that disagree about what the next bytes mean.
@@ -410,13 +411,16 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.received(body.as_ref());
         heed_closing(ctx)?;
+        if end && ctx.routed().is_some_and(|it| it.has_body) {
+            await_answer(session, ctx);
+        }
         let is_plain = ctx.routed().is_some_and(|it| it.has_body && it.carriage == Carriage::Plain);
         let deadline = ctx.route().filter(|_| is_plain && !end).and_then(|it| it.timeouts.body);
         if deadline.is_some_and(|it| it < clock::elapsed_since(ctx.began)) {
@@ -459,6 +463,10 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
+        if ctx.has_answer() {
+            // What was heard from the client's side is that the endpoint is late.
+            error = Error::explain(ErrorType::ReadTimedout, "first byte of the route").into_up();
+        }
         // Something may have been sent. What is not safe is never sent again, whatever Pingora
         // thinks of it: an endpoint that closes without an answer may have executed it.
         let answered = ctx.attempt().is_some_and(|it| it.first_byte.is_some());

@@ -86,6 +86,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         if self.connection.late.load(Ordering::Relaxed) {
             return self.poll_refuse(context);
         }
+        if self.connection.hears_late() {
+            // What waits for the endpoint waits for the client as well, and can be woken here only.
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(self.socket.get_mut()).poll_read(context, buffer)?;
         if read.is_pending() {

@@ -8,7 +8,7 @@ use tidegate_control::ledger::Facts;
 use tidegate_control::traffic::Entry;
 use tidegate_core::ask::Ask;
 use tidegate_core::id::RegionSet;
-use tidegate_core::policy::Balance;
+use tidegate_core::policy::{Balance, Timeouts};
 use tidegate_core::route::{Choice, Refusal, admits, route};
 
 use super::Proxy;
@@ -26,7 +26,14 @@ pub(super) fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer
         return Error::e_explain(ErrorType::InternalError, "an attempt without a route");
     };
     match next_place(session, ctx, &mut routed) {
-        Ok(place) => send_to(ctx, routed, place),
+        Ok(place) => {
+            let has_body = routed.has_body;
+            let peer = send_to(ctx, routed, place);
+            if !has_body {
+                await_answer(session, ctx);
+            }
+            peer
+        }
         Err(refusal) => {
             ctx.stage = Stage::Routed(routed);
             Err(Error::new(ErrorType::CustomCode(refusal.code(), 503)))
@@ -99,6 +106,24 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     ctx.stage = Stage::Sent(routed, attempt);
     ctx.attempts += 1;
     Ok(peer)
+}
+
+/// From now on the answer must begin within the limit of the route.
+///
+/// Pingora has one limit for the head and for every piece after it, so where the pieces may take
+/// longer somebody else looks after the head. Over HTTP/2 nobody does: the connection of a client
+/// carries many requests there, and wakes all of them or none.
+pub(super) fn await_answer(session: &Session, ctx: &Ctx) {
+    let (Some(routed), Some(route), Some(attempt)) = (ctx.routed(), ctx.route(), ctx.attempt())
+    else {
+        return;
+    };
+    let Timeouts { first_byte, .. } = route.timeouts;
+    let waits_longer = first_byte < silence(routed.carriage, &route.timeouts, attempt.is_stream);
+    let is_awaited = attempt.first_byte.is_none() && session.as_http2().is_none();
+    if let Some(on) = ctx.on.as_ref().filter(|_| attempt.is_stream && waits_longer && is_awaited) {
+        on.connection().awaits_answer(clock::now().plus(first_byte));
+    }
 }
 
 /// Whether attempts and time are left.

@@ -58,6 +58,7 @@ impl Seen {
 
     /// Looks again, and ends the connection when it did the same for too long.
     pub(super) fn again(&mut self, connection: &Connection, limits: Limits) -> Option<Ended> {
+        connection.look_for_answer();
         let doing = connection.doing();
         if doing != self.doing {
             (self.doing, self.since) = (doing, clock::instant());
