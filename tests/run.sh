@@ -138,8 +138,8 @@ count_documentation_tests() {
 ensure_rust
 ensure_packages cc:build-essential make:build-essential cmake:cmake git:git curl:curl \
   python3:python3 python-venv:python3-venv node:nodejs nginx:nginx haproxy:haproxy wrk:wrk \
-  redis-server:redis-server openssl:openssl shellcheck:shellcheck ps:procps taskset:util-linux \
-  setpriv:util-linux
+  redis-server:redis-server openssl:openssl ip:iproute2 shellcheck:shellcheck ps:procps \
+  taskset:util-linux setpriv:util-linux
 mkdir -p "$logs"
 : >"$logs/tests.log"
 : >"$logs/documentation.log"

@@ -10,6 +10,7 @@ mod explain;
 mod failover;
 mod fenced;
 mod manager;
+mod nemesis;
 mod operator;
 mod protocols;
 mod reload;

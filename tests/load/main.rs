@@ -1,9 +1,13 @@
-//! `cargo bench --bench load`: what a request costs in tidegate, beside a bare Pingora proxy, nginx
-//! and `HAProxy` that do the same work on the same cores in the same minutes; and with `--streams N`, what so many streams
-//! notice of all that happens to a balancer, and what they cost while they are idle.
+//! `cargo bench --bench load`: what a request costs in tidegate, beside others.
+//!
+//! The others are a bare Pingora proxy, nginx and `HAProxy`, which do the same work on the same
+//! cores in the same minutes. With `--streams N` it is what so many streams notice of all that
+//! happens to a balancer, and what they cost while they are idle; with `--campaign N`, how many of
+//! so many writes are executed twice while everything breaks.
 
 mod accounting;
 mod bare;
+mod campaign;
 mod idle;
 mod machine;
 mod measure;
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Task::Bare(arguments) => bare::serve(&arguments),
         Task::Requests(options) => measure_requests(options),
         Task::Streams(options) => measure_streams(options),
+        Task::Campaign(options) => campaign::measure(options),
         Task::Smoke(requests, streams) => {
             measure_requests(requests).and_then(|()| measure_streams(streams))
         }

@@ -26,6 +26,15 @@ pub(crate) struct StreamOptions {
     pub(crate) silence: Duration,
 }
 
+/// How many writes come twice and more often while everything breaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CampaignOptions {
+    /// How many, for each store of the fence.
+    pub(crate) writes: u32,
+    /// Everything that is random comes from it.
+    pub(crate) seed: u64,
+}
+
 /// What this process is to do.
 #[derive(Debug)]
 pub(crate) enum Task {
@@ -33,6 +42,8 @@ pub(crate) enum Task {
     Requests(Options),
     /// See what streams notice, and what they cost.
     Streams(StreamOptions),
+    /// See that no write is executed twice.
+    Campaign(CampaignOptions),
     /// Try all of it, as shortly as possible.
     Smoke(Options, StreamOptions),
     /// Be the bare Pingora proxy of another run, with these arguments.
@@ -45,6 +56,7 @@ pub(crate) enum Task {
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] [--apart] [--smoke]
        cargo bench --bench load -- --streams N [--silence S]
+       cargo bench --bench load -- --campaign N [--seed S]
 
   --rounds N        turns per proxy, in alternation (5)
   --seconds S       length of one turn (4)
@@ -53,6 +65,9 @@ usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] 
   --streams N       no requests, but so many streams open at once: what they notice of flips, drains,
                     reloads, upgrades and stops, and what they cost while they are idle
   --silence S       how long streams are silent, and about how long each event takes (65)
+  --campaign N      no requests, but N writes for each store of the fence, each tried four to seven
+                    times while balancer, endpoints and store break: what is executed twice
+  --seed S          what is random in a campaign (1)
   --smoke           one turn of one second each, and a few streams: shows that the rig works,
                     measures nothing";
 
@@ -64,6 +79,7 @@ const FEW: StreamOptions = StreamOptions { streams: 24, silence: Duration::from_
 /// Reads the command line. Cargo itself adds `--bench`, which says nothing.
 pub(crate) fn read() -> io::Result<Task> {
     let (mut streams, mut silence, mut smoke) = (None, SILENCE, false);
+    let (mut campaign, mut seed) = (None, 1);
     let mut options = Options { rounds: 5, seconds: 4, connections: 32, apart: false };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
@@ -75,6 +91,8 @@ pub(crate) fn read() -> io::Result<Task> {
             "--smoke" => smoke = true,
             "--streams" => streams = Some(positive(&word, words.next())?),
             "--silence" => silence = Duration::from_secs(positive(&word, words.next())?),
+            "--campaign" => campaign = Some(positive(&word, words.next())?),
+            "--seed" => seed = positive(&word, words.next())?,
             "--rounds" => options.rounds = positive(&word, words.next())?,
             "--seconds" => options.seconds = positive(&word, words.next())?,
             "--connections" => options.connections = positive(&word, words.next())?,
@@ -84,9 +102,10 @@ pub(crate) fn read() -> io::Result<Task> {
     if smoke {
         return Ok(Task::Smoke(Options { rounds: 1, seconds: 1, ..options }, FEW));
     }
-    Ok(match streams {
-        None => Task::Requests(options),
-        Some(streams) => Task::Streams(StreamOptions { streams, silence }),
+    Ok(match (campaign, streams) {
+        (Some(writes), _) => Task::Campaign(CampaignOptions { writes, seed }),
+        (None, Some(streams)) => Task::Streams(StreamOptions { streams, silence }),
+        (None, None) => Task::Requests(options),
     })
 }
 

@@ -74,6 +74,25 @@ impl RedisCluster {
         self.nodes.iter().find(|it| it.address() == address)
     }
 
+    /// Waits until a key has another master than `old`.
+    #[track_caller]
+    pub fn until_moved(&self, key: &str, old: SocketAddr) -> Duration {
+        wait_until(SETTLE_DEADLINE, "a replica takes over", || {
+            self.master_of(key).is_some_and(|it| it.address() != old && it.answers())
+        })
+    }
+
+    /// Waits until every slot is served and every node that is no master is a copy of one.
+    #[track_caller]
+    pub fn until_copied(&self) -> Duration {
+        self.until_settled();
+        wait_until(SETTLE_DEADLINE, "every replica has copied its master", || {
+            let copies = self.nodes.iter().filter(|it| !it.is_master());
+            let up = copies.filter(|it| it.info("master_link_status").as_deref() == Some("up"));
+            up.count() == self.nodes.len() - MASTERS
+        })
+    }
+
     /// Waits until every slot is served, as each node that runs tells it.
     #[track_caller]
     pub fn until_settled(&self) -> Duration {

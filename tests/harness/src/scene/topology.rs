@@ -1,0 +1,162 @@
+//! Where a balancer remembers writes, and how that breaks.
+
+use std::net::SocketAddr;
+
+use super::for_ms;
+use crate::campaign::Nemesis;
+use crate::redis::Redis;
+use crate::redis::cluster::RedisCluster;
+use crate::redis::plan::RedisPlan;
+use crate::redis::sentinels::RedisSentinels;
+
+/// After how long a silent server is taken for dead.
+const DOWN_AFTER_MS: u64 = 500;
+
+/// The store of a fence.
+#[derive(Debug)]
+pub enum Topology {
+    /// No fence at all.
+    None,
+    /// A file.
+    Embedded,
+    /// One server.
+    Standalone(Box<Redis>),
+    /// A master, two replicas and three Sentinels.
+    Sentinels(Box<RedisSentinels>),
+    /// The same, but claims wait for no copy: what nobody should do.
+    Unwaited(Box<RedisSentinels>),
+    /// Three masters, each with a replica.
+    Cluster(Box<RedisCluster>),
+}
+
+impl Topology {
+    /// One server, as the fence recommends it.
+    #[track_caller]
+    pub fn standalone() -> Self {
+        Self::Standalone(Box::new(Redis::start(&RedisPlan::durable())))
+    }
+
+    /// A master, two replicas and three Sentinels, as the fence recommends them.
+    #[track_caller]
+    pub fn sentinels() -> Self {
+        let plan = RedisPlan::durable().min_replicas(1).down_after_ms(DOWN_AFTER_MS);
+        Self::Sentinels(Box::new(RedisSentinels::start(&plan)))
+    }
+
+    /// Three masters, each with a replica, as the fence recommends them.
+    #[track_caller]
+    pub fn cluster() -> Self {
+        let plan = RedisPlan::durable().down_after_ms(DOWN_AFTER_MS);
+        Self::Cluster(Box::new(RedisCluster::start(&plan, 1)))
+    }
+
+    /// Its name in a table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "tidegate, fence off",
+            Self::Embedded => "tidegate, embedded",
+            Self::Standalone(_) => "tidegate, Redis",
+            Self::Sentinels(_) => "tidegate, Redis with Sentinels",
+            Self::Unwaited(_) => "the same without WAIT",
+            Self::Cluster(_) => "tidegate, Redis Cluster",
+        }
+    }
+
+    /// What a policy says of it below `store`; nothing without a fence.
+    pub fn store(&self) -> Option<String> {
+        let replicas = u8::from(!matches!(self, Self::Unwaited(_)));
+        let wait = format!("wait: {{ replicas: {replicas}, timeout: 50ms }}");
+        Some(match self {
+            Self::None => return None,
+            Self::Embedded => "{ embedded: { path: ./fence.db } }".to_owned(),
+            Self::Standalone(redis) => {
+                let nodes = listed(&[redis.address()]);
+                format!("{{ redis: {{ topology: standalone, nodes: [{nodes}] }} }}")
+            }
+            Self::Sentinels(group) | Self::Unwaited(group) => {
+                let (nodes, name) = (listed(&group.sentinel_addresses()), group.name());
+                format!(
+                    "{{ redis: {{ topology: sentinel, nodes: [{nodes}], master: {name}, {wait} }} }}"
+                )
+            }
+            Self::Cluster(cluster) => {
+                let nodes = listed(&cluster.addresses());
+                format!("{{ redis: {{ topology: cluster, nodes: [{nodes}], {wait} }} }}")
+            }
+        })
+    }
+
+    /// Whether somebody has to say that an empty store is a new one.
+    pub(super) fn wants_founding(&self) -> bool {
+        !matches!(self, Self::None | Self::Embedded)
+    }
+
+    /// Breaks a part of it now and then. Answers whether it did.
+    pub(super) fn breaks(&self, nemesis: &Nemesis) -> bool {
+        let turn = nemesis.number(0..8);
+        match self {
+            Self::None | Self::Embedded => return false,
+            Self::Standalone(redis) => match turn {
+                0 => nemesis.causes("store killed", || redis.restart()),
+                1 | 2 => stop_for_a_while(nemesis, redis),
+                _ => return false,
+            },
+            Self::Sentinels(group) | Self::Unwaited(group) => match (turn, group.master()) {
+                (0, Some(_)) if group.is_settled() => lose_master(nemesis, group),
+                (1 | 2, Some(master)) => stop_for_a_while(nemesis, master),
+                _ => return false,
+            },
+            Self::Cluster(cluster) => {
+                let key = nemesis.number(0..99).to_string();
+                match (turn, cluster.master_of(&key)) {
+                    (0, Some(_)) => lose_shard(nemesis, cluster, &key),
+                    (1 | 2, Some(master)) => stop_for_a_while(nemesis, master),
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Waits until all of it works again.
+    #[track_caller]
+    pub(super) fn until_settled(&self) {
+        match self {
+            Self::None | Self::Embedded | Self::Standalone(_) => {}
+            Self::Sentinels(group) | Self::Unwaited(group) => drop(group.until_settled()),
+            Self::Cluster(cluster) => drop(cluster.until_copied()),
+        }
+    }
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(|it| format!("\"{it}\"")).collect::<Vec<_>>().join(", ")
+}
+
+fn stop_for_a_while(nemesis: &Nemesis, redis: &Redis) {
+    nemesis.causes("store stopped", || {
+        redis.pause();
+        for_ms(nemesis.number(50..900));
+        redis.resume();
+    });
+}
+
+fn lose_master(nemesis: &Nemesis, group: &RedisSentinels) {
+    nemesis.causes("master lost", || {
+        let Some(old) = group.master() else { return };
+        old.kill();
+        group.until_promoted(old.address());
+        old.restart();
+    });
+}
+
+fn lose_shard(nemesis: &Nemesis, cluster: &RedisCluster, key: &str) {
+    nemesis.causes("master lost", || {
+        let Some(old) = cluster.master_of(key) else { return };
+        // What it has acknowledged is where it belongs before it dies: a cluster promises less.
+        old.kill();
+        cluster.until_moved(key, old.address());
+        old.restart();
+        cluster.until_copied();
+    });
+}
