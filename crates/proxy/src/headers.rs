@@ -139,6 +139,27 @@ pub fn receive(request: &mut RequestHeader, client: Client<'_>, whose: Whose<'_>
     })
 }
 
+/// Whether nothing on a request is about the connection on which it came, so that nothing has to
+/// be taken off before it goes on: these are all the names that Pingora would look for.
+pub(crate) fn is_end_to_end(request: &RequestHeader) -> bool {
+    let is_hop_by_hop = |name: &str| {
+        matches!(
+            name,
+            "connection"
+                | "http2-settings"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+    };
+    !request.headers.keys().any(|it| is_hop_by_hop(it.as_str()))
+}
+
 /// Tells an endpoint that it is asked for another region than the first one.
 ///
 /// # Errors
@@ -273,6 +294,18 @@ mod tests {
         receive(&mut request, Client { trusted: true, ..CLIENT }, WHOSE).unwrap();
         assert_eq!(request.headers["x-forwarded-for"], "6.6.6.6, 127.0.0.1");
         assert_eq!(request.headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn whatever_is_about_a_connection_is_noticed() {
+        assert!(is_end_to_end(&request(b"/", &[("Host", "a"), ("Accept", "*/*"), ("X-Te", "b")])));
+        for name in ["Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Keep-Alive"] {
+            assert!(!is_end_to_end(&request(b"/", &[("Host", "a"), (name, "b")])), "{name}");
+        }
+        for name in ["Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection"] {
+            assert!(!is_end_to_end(&request(b"/", &[(name, "b")])), "{name}");
+        }
+        assert!(!is_end_to_end(&request(b"/", &[("HTTP2-Settings", "b")])));
     }
 
     #[test]

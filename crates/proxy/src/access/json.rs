@@ -160,6 +160,9 @@ fn dotted(out: &mut Vec<u8>, ip: Ipv4Addr) {
 
 /// Appends a number in decimal.
 fn digits(out: &mut Vec<u8>, number: u64) {
+    if let Ok(digit @ ..10) = u8::try_from(number) {
+        return out.push(b'0' + digit);
+    }
     let mut digits = [b'0'; 20];
     let mut left = number;
     let mut from = digits.len();

@@ -1,6 +1,6 @@
 //! One attempt after another: which endpoint, whether again, and when to give up.
 
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_control::clock;
@@ -16,8 +16,9 @@ use crate::answer::Problem;
 use crate::ask::{self, Circumstances};
 use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
 use crate::delivery::TOO_LATE;
+use crate::headers;
 use crate::peer::line::make_closable;
-use crate::peer::{Carriage, peer, silence};
+use crate::peer::{Carriage, Limits, peer, silence};
 
 /// The peer for the next attempt: an endpoint of the chosen region that has not failed yet, or,
 /// when there is none, an endpoint of the next region.
@@ -28,11 +29,15 @@ pub(super) fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer
     match next_place(session, ctx, &mut routed) {
         Ok(place) => {
             let has_body = routed.has_body;
-            let peer = send_to(ctx, routed, place);
+            let mut peer = send_to(ctx, routed, place)?;
+            if headers::is_end_to_end(session.req_header()) {
+                // Pingora would look ten times for what is not there.
+                peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+            }
             if !has_body {
                 await_answer(session, ctx);
             }
-            peer
+            Ok(peer)
         }
         Err(refusal) => {
             ctx.stage = Stage::Routed(routed);
@@ -81,18 +86,20 @@ fn send_to(ctx: &mut Ctx, routed: Routed, place: usize) -> Result<Box<HttpPeer>>
     let timeouts = &route.timeouts;
     let silence = silence(routed.carriage, timeouts, is_stream);
     let carriage = (of_policy.protocol, routed.carriage);
-    let mut peer = peer(endpoint.address, carriage, silence, timeouts.connect, routed.has_body);
+    let limits = Limits { connect: timeouts.connect, silence };
+    let began = clock::instant();
+    let now = clock::moment_of(began);
+    let mut peer = peer(endpoint.address, carriage, limits, routed.has_body, now);
     // Everything else is over in time by itself, or at its next piece.
     let may_be_silent = is_stream || timeouts.total.is_none();
     if may_be_silent && policy.drain.hard_deadline.is_some() {
         make_closable(&mut peer, &endpoint.traffic);
     }
-    let began = clock::instant();
     let facts = Facts {
         kind: routed.carriage.kind(is_stream),
         route: world.routes.get(routed.route).map(|it| it.symbol).unwrap_or_default(),
         release: endpoint.release_symbol,
-        began: clock::moment_of(began),
+        began: now,
     };
     let attempt = Attempt {
         region,
