@@ -322,11 +322,6 @@ impl Fence {
         self.0.is_window_open.store(is_open, Ordering::Relaxed);
     }
 
-    /// Whether one is open.
-    pub fn is_window_open(&self) -> bool {
-        self.0.is_window_open.load(Ordering::Relaxed)
-    }
-
     /// What the fence has done so far.
     pub fn tally(&self) -> &Tally {
         &self.0.tally

@@ -114,6 +114,8 @@ pub(crate) struct Stamps {
     pub(crate) owner: HeaderValue,
     pub(crate) epoch: HeaderValue,
     pub(crate) attempt: HeaderValue,
+    /// What the fence is not at the moment: `degraded` or `bypassed`.
+    pub(crate) word: Option<HeaderValue>,
 }
 
 impl Delivery {

@@ -20,6 +20,7 @@ use crate::answer::Problem;
 use crate::ask;
 use crate::headers;
 
+pub(crate) mod claiming;
 pub(crate) mod problems;
 pub(crate) mod replay;
 pub(crate) mod start;

@@ -33,6 +33,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What the proxy did (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+/// Out, both ways: that the fence is `degraded` or `bypassed` at the moment.
+pub(crate) const FENCE: HeaderName = HeaderName::from_static("x-fence");
 const FENCE_KEY: HeaderName = HeaderName::from_static("x-fence-key");
 const FENCE_EPOCH: HeaderName = HeaderName::from_static("x-fence-epoch");
 const FENCE_OWNER: HeaderName = HeaderName::from_static("x-fence-owner");
@@ -42,9 +44,10 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What only we may say to an endpoint; a client that says it is not heard.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "x-region",
     "x-region-reason",
+    "x-fence",
     "x-fence-key",
     "x-fence-epoch",
     "x-fence-owner",
@@ -173,7 +176,7 @@ pub fn send(request: &mut RequestHeader, region: &HeaderValue) -> Result<()> {
 /// # Errors
 /// As for [`receive`].
 pub(crate) fn stamp(request: &mut RequestHeader, stamps: &Stamps) -> Result<()> {
-    let Stamps { key, owner, epoch, attempt } = stamps;
+    let Stamps { key, owner, epoch, attempt, word } = stamps;
     edit_request(request, |parts| {
         let stamps = [
             (FENCE_KEY, key),
@@ -183,6 +186,9 @@ pub(crate) fn stamp(request: &mut RequestHeader, stamps: &Stamps) -> Result<()> 
         ];
         for (name, value) in stamps {
             parts.headers.insert(name, value.clone());
+        }
+        if let Some(word) = word {
+            parts.headers.insert(FENCE, word.clone());
         }
     })
 }

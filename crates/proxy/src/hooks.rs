@@ -19,7 +19,6 @@ use tidegate_control::{Handle, clock};
 use tidegate_core::ask::is_safe;
 use tidegate_core::id::RegionSet;
 use tidegate_core::route::{SessionOutcome, route};
-use tidegate_fence::Fence;
 
 use crate::access::AccessLog;
 use crate::answer::Problem;
@@ -28,6 +27,7 @@ use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::ctx::{Ctx, End, Next, Routed, Stage};
 use crate::delivery::{Freight, proof_of, proof_without_connection};
+use crate::fencing::claiming::Fences;
 use crate::headers::{self, Client, Served, Whose};
 use crate::metrics::{ISSUED, Metrics};
 use crate::peer::{Carriage, silence};
@@ -48,7 +48,7 @@ pub struct Proxy {
     handle: Handle,
     metrics: Metrics,
     access: AccessLog,
-    fence: Option<Fence>,
+    fences: Option<Fences>,
     budget: Budget,
     sequence: AtomicU64,
     /// Distinguishes request ids of this process from those of any other.
@@ -57,13 +57,18 @@ pub struct Proxy {
 
 impl Proxy {
     /// A door to the world behind a handle, which fences writes if there is a fence.
-    pub fn new(handle: Handle, metrics: Metrics, access: AccessLog, fence: Option<Fence>) -> Self {
+    pub fn new(
+        handle: Handle,
+        metrics: Metrics,
+        access: AccessLog,
+        fences: Option<Fences>,
+    ) -> Self {
         let budget = Budget::default();
         Self {
             handle,
             metrics,
             access,
-            fence,
+            fences,
             budget,
             sequence: AtomicU64::new(0),
             process: fastrand::u64(..),
@@ -121,7 +126,7 @@ impl Proxy {
 impl Proxy {
     /// The route of a request, if the policy fences its writes.
     fn fenced_route(&self, session: &Session, ctx: &Ctx) -> Option<usize> {
-        self.fence.as_ref()?;
+        self.fences.as_ref()?;
         let (place, route) = ask::route(&ctx.world.snapshot.policy, session.req_header())?;
         route.fence.as_ref().map(|_| place)
     }
@@ -232,7 +237,7 @@ impl ProxyHttp for Proxy {
 
     /// A fenced write is sent as a request of its own.
     fn allow_spawning_subrequest(&self, session: &Session, _: &Ctx) -> bool {
-        self.fence.is_some() && session.subrequest_ctx.is_none()
+        self.fences.is_some() && session.subrequest_ctx.is_none()
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
@@ -405,6 +410,9 @@ impl ProxyHttp for Proxy {
         headers::answer(response, served)?;
         if let Some(delivery) = &mut ctx.delivery {
             delivery.answered(response);
+            if let Some(word) = &delivery.stamps.word {
+                response.insert_header(headers::FENCE, word.clone())?;
+            }
         }
         Ok(())
     }

@@ -19,4 +19,5 @@ mod relay;
 pub mod session;
 
 pub use ctx::Ctx;
+pub use fencing::claiming::Fences;
 pub use hooks::Proxy;

@@ -3,10 +3,12 @@
 
 use std::error::Error;
 use std::io;
+use std::iter;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tidegate_control::clock;
+use tidegate_core::fence::record::Incarnation;
 use tidegate_core::policy::Policy;
 use tidegate_core::policy::fencing::{FenceRules, FenceStore};
 use tidegate_fence::embedded::{Embedded, Settings};
@@ -15,8 +17,9 @@ use tidegate_fence::quota::Quota;
 use tidegate_fence::redis::{self, Redis};
 use tidegate_fence::store::Store;
 use tidegate_fence::{Fence, Limits};
+use tidegate_proxy::Fences;
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::say::Trouble;
 
@@ -34,11 +37,32 @@ pub(crate) struct Keeping {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Opens the fence that a policy names; `None` when it names none.
-pub(crate) fn open(policy: &Policy) -> Result<Option<(Fence, Keeping)>, Trouble> {
+/// Opens the fence that a policy names, which from then on knows when a failover window is open;
+/// `None` when the policy names none.
+pub(crate) fn open(
+    policy: &Policy,
+    window: &watch::Receiver<bool>,
+) -> Result<Option<(Fences, Vec<Keeping>)>, Trouble> {
     let Some(rules) = &policy.fence else { return Ok(None) };
-    let incarnation = Fence::incarnation();
-    let store = match &rules.store {
+    let of_store = |store: &FenceStore| -> Result<(Fence, Keeping), Trouble> {
+        let incarnation = Fence::incarnation();
+        let store = open_store(store, rules, incarnation)?;
+        let (fence, keeper) = Fence::new(store, incarnation, limits(rules), clock::now);
+        let keeping = Keeping::begin(fence.clone(), keeper, window.clone());
+        Ok((fence, keeping.map_err(|error| Trouble::doing("keep the fence")(&error))?))
+    };
+    let (fence, keeping) = of_store(&rules.store)?;
+    let local = rules.local.clone().map(|path| of_store(&FenceStore::Embedded { path }));
+    let (local, of_local) = local.transpose()?.unzip();
+    Ok(Some((Fences { fence, local }, iter::once(keeping).chain(of_local).collect())))
+}
+
+fn open_store(
+    store: &FenceStore,
+    rules: &FenceRules,
+    incarnation: Incarnation,
+) -> Result<Store, Trouble> {
+    match store {
         FenceStore::Embedded { path } => {
             let settings = Settings {
                 path: path.clone(),
@@ -47,7 +71,8 @@ pub(crate) fn open(policy: &Policy) -> Result<Option<(Fence, Keeping)>, Trouble>
                 clock: clock::now,
                 incarnation,
             };
-            Store::Embedded(Embedded::open(&settings).map_err(|error| not_opened(&error))?)
+            let opened = Embedded::open(&settings);
+            Ok(Store::Embedded(opened.map_err(|error| not_opened(&error))?))
         }
         FenceStore::Redis(redis) => {
             let settings = redis::Settings {
@@ -56,13 +81,9 @@ pub(crate) fn open(policy: &Policy) -> Result<Option<(Fence, Keeping)>, Trouble>
                 grace: REDIS_GRACE,
                 clock: clock::now,
             };
-            Store::Redis(Redis::open(&settings).map_err(|error| not_opened(&error))?)
+            Ok(Store::Redis(Redis::open(&settings).map_err(|error| not_opened(&error))?))
         }
-    };
-    let (fence, keeper) = Fence::new(store, incarnation, limits(rules), clock::now);
-    let keeping =
-        Keeping::begin(keeper).map_err(|error| Trouble::doing("keep the fence")(&error))?;
-    Ok(Some((fence, keeping)))
+    }
 }
 
 fn not_opened(error: &dyn Error) -> Trouble {
@@ -81,15 +102,26 @@ fn limits(rules: &FenceRules) -> Limits {
 impl Keeping {
     /// The thread has a runtime of its own: what is left behind when the others have ended is what
     /// has to be written down.
-    fn begin(keeper: Keeper) -> io::Result<Self> {
+    fn begin(fence: Fence, keeper: Keeper, mut window: watch::Receiver<bool>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = move || {
-            runtime.block_on(keeper.run(async {
-                // Whoever holds the other end either says so or is gone.
-                stopped.await.ok();
-            }));
+        let follow = async move {
+            loop {
+                fence.set_window_open(*window.borrow_and_update());
+                if window.changed().await.is_err() {
+                    // Whoever told is gone, and so is everything else soon.
+                    return std::future::pending().await;
+                }
+            }
         };
+        // Whoever holds the other end of `stopped` either says so or is gone.
+        let until = async {
+            tokio::select! {
+                _ = stopped => {}
+                () = follow => {}
+            }
+        };
+        let work = move || runtime.block_on(keeper.run(until));
         let thread = thread::Builder::new().name("fence-keeper".to_owned()).spawn(work)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }

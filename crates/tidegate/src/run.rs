@@ -102,7 +102,7 @@ struct Balancer {
     upgrades: Upgrades,
     lent: Lent,
     access: AccessLog,
-    keeping: Option<Keeping>,
+    keeping: Option<Vec<Keeping>>,
 }
 
 impl Balancer {
@@ -127,8 +127,8 @@ impl Balancer {
         let access = open_access_log()?;
         let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
         let (of_proxy, connections) = door_metrics(&metrics)?;
-        let (fence, keeping) = fence::open(&policy)?.unzip();
-        let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fence);
+        let (fences, keeping) = fence::open(&policy, &handle.window())?.unzip();
+        let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fences);
         let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
         let ending = Ending::new();

@@ -5,45 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Version};
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use pingora_proxy::subrequest::{BodyMode, Ctx as SubrequestCtx};
 use tidegate_control::clock;
-use tidegate_core::fence::family::Kin;
 use tidegate_core::fence::fingerprint::Fingerprint;
-use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::meaning::{Depth, Judging};
 use tidegate_core::fence::reply::{self, Replying};
 use tidegate_core::fence::rules::{Claimed, LEASE_MARGIN};
-use tidegate_core::id::Epoch;
-use tidegate_core::policy::fencing::{Enforce, OtherIndex, RouteFence, StoreDown};
-use tidegate_fence::{Ask, Claim, Fence, Lease, Refusal, Ticket};
-use tokio::sync::oneshot;
+use tidegate_core::policy::fencing::RouteFence;
+use tidegate_fence::{Ask, Lease};
 
 use super::{Proxy, carriage, limit, receive};
 use crate::answer::Problem;
 use crate::ctx::{Ctx, End, Stage};
-use crate::delivery::{Delivery, Freight, Shared, Stamps, detach};
+use crate::delivery::{Freight, Shared, detach};
+use crate::fencing::claiming::{Claiming, EPOCH, Fate};
 use crate::fencing::start::{CLAIMED_WITHIN_BYTES, Start, WHOLE_BYTES_MAX};
 use crate::fencing::{Named, Write, replay};
 use crate::headers;
 use crate::peer::{Carriage, silence};
 use crate::relay;
-
-/// The epoch of every write until regions own what they write.
-const EPOCH: Epoch = Epoch(0);
-
-/// What became of a fenced write before it was sent.
-enum Fate {
-    /// It is delivered.
-    Delivered(Box<Delivery>, Option<Lease>),
-    /// It is not.
-    Refused(Problem),
-    /// It was, and this was the answer.
-    Known(Claimed, Duration),
-}
 
 /// A write that is read and named, and not claimed yet.
 struct Prepared {
@@ -64,7 +48,7 @@ impl Proxy {
         let world = Arc::clone(&ctx.world);
         let policy = &world.snapshot.policy;
         let carriage = carriage(session);
-        let Some(fence) = &self.fence else { return Ok(false) };
+        let Some(fences) = &self.fences else { return Ok(false) };
         let write = Write::of(policy, place, session.req_header(), ctx.client);
         let Some(write) = write.filter(|it| carriage != Carriage::Upgrade && !it.is_free()) else {
             return Ok(false);
@@ -82,7 +66,19 @@ impl Proxy {
             }
         };
         let shared = Arc::new(Shared::default());
-        match self.claim((fence, of_route), &named, &ask, &shared).await {
+        let claiming = Claiming {
+            fences,
+            of_route,
+            window: &world.snapshot.window,
+            named: &named,
+            ask: &ask,
+            shared: &shared,
+        };
+        let (fate, is_other_index) = claiming.claim().await;
+        if is_other_index {
+            self.metrics.came_under_other_index();
+        }
+        match fate {
             Fate::Delivered(delivery, lease) => {
                 let judging = Judging {
                     preset: of_route.preset,
@@ -100,82 +96,6 @@ impl Proxy {
             }
         }
         Ok(true)
-    }
-
-    async fn claim(
-        &self,
-        (fence, of_route): (&Fence, &RouteFence),
-        named: &Named,
-        ask: &Ask,
-        shared: &Arc<Shared>,
-    ) -> Fate {
-        let key = match self.key_of(fence, named, ask).await {
-            Ok(key) => key,
-            Err(refusal) => return Self::without_store(of_route, named.key, refusal, shared),
-        };
-        if of_route.enforce == Enforce::Window && !fence.is_window_open() {
-            return Self::claim_beside(fence.clone(), key, *ask, shared);
-        }
-        match fence.claim(key, ask).await {
-            Ok(Claim::Won(ticket)) => {
-                let lease = ticket.lease();
-                let stamps = stamps(key, Some(&ticket));
-                let delivery = Delivery::won(ticket, stamps, Arc::clone(shared));
-                Fate::Delivered(Box::new(delivery), lease)
-            }
-            Ok(Claim::Lost { claimed, waited }) => Fate::Known(claimed, waited),
-            Err(refusal) => Self::without_store(of_route, key, refusal, shared),
-        }
-    }
-
-    /// The key by which a write is claimed: its own, or that of the same event under the index that
-    /// it came with first, where the route says that it is the same write.
-    async fn key_of(&self, fence: &Fence, named: &Named, ask: &Ask) -> Result<FenceKey, Refusal> {
-        let Some((family, other_index)) = named.family else { return Ok(named.key) };
-        let kin = fence.family(family, named.key, ask.retention).await;
-        match kin? {
-            Kin::First | Kin::Same => Ok(named.key),
-            Kin::Other(first) => {
-                self.metrics.came_under_other_index();
-                Ok(match other_index {
-                    OtherIndex::Count => named.key,
-                    OtherIndex::Drop => first,
-                })
-            }
-        }
-    }
-
-    /// Outside a window nobody is delayed: the claim is made while the write is under way.
-    fn claim_beside(fence: Fence, key: FenceKey, ask: Ask, shared: &Arc<Shared>) -> Fate {
-        let (claimed, claim) = oneshot::channel();
-        let ask = Ask { coalesce_wait: Duration::ZERO, ..ask };
-        detach(async move {
-            if let Ok(Claim::Won(ticket)) = fence.claim(key, &ask).await
-                && let Ok(sending) = ticket.begin()
-            {
-                drop(claimed.send(sending));
-            }
-        });
-        let delivery = Delivery::beside(claim, stamps(key, None), Arc::clone(shared));
-        Fate::Delivered(Box::new(delivery), None)
-    }
-
-    /// What happens to a write that nobody can claim now.
-    fn without_store(
-        of_route: &RouteFence,
-        key: FenceKey,
-        refusal: Refusal,
-        shared: &Arc<Shared>,
-    ) -> Fate {
-        match (of_route.store_down, refusal) {
-            (StoreDown::Pass, Refusal::Store(_)) => {
-                let delivery = Delivery::unclaimed(stamps(key, None), Arc::clone(shared));
-                Fate::Delivered(Box::new(delivery), None)
-            }
-            (StoreDown::Refuse | StoreDown::NodeLocal | StoreDown::Pass, _) => {
-                Fate::Refused(Problem::unclaimed(refusal))
-            }
-        }
     }
 
     /// Sends a write out in a task of its own, and carries everything between it and the client.
@@ -303,19 +223,6 @@ impl Proxy {
         }
         let is_complete = matches!(ctx.end, End::Complete | End::ClientGone);
         delivery.settle(is_complete, is_stream).await;
-    }
-}
-
-/// What an endpoint is told of a claim.
-fn stamps(key: FenceKey, ticket: Option<&Ticket>) -> Stamps {
-    let value = |text: String| {
-        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("-"))
-    };
-    Stamps {
-        key: value(key.to_string()),
-        owner: ticket.map_or(HeaderValue::from_static("-"), |it| value(it.owner().to_string())),
-        epoch: value(EPOCH.0.to_string()),
-        attempt: HeaderValue::from(ticket.map_or(1, |it| u16::from(it.attempt()))),
     }
 }
 
