@@ -36,14 +36,17 @@ fn families(scrape: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_readme_names_every_metric_and_no_other() {
-    let setting = Setting::three(&PolicyText::default());
+    let more = "fence: { store: { embedded: { path: fence.db } } }".to_owned();
+    let setting = Setting::three(&PolicyText { more, ..PolicyText::default() });
     let scrape = setting.balancer.ask_admin("/metrics").expect("an answer").text();
     let named = named_metrics(&read("README.md"));
     let missing: Vec<_> = families(&scrape).difference(&named).cloned().collect();
     assert!(missing.is_empty(), "not in the README: {missing:?}");
     // Families without a series yet are not in a scrape, so the sources say what else there is.
     let sources = ["crates/control/src/metrics.rs", "crates/control/src/metrics/sources.rs"];
-    let sources = sources.into_iter().chain(["crates/control/src/metrics/policy.rs"]);
+    let sources = sources
+        .into_iter()
+        .chain(["crates/control/src/metrics/policy.rs", "crates/proxy/src/metrics/fence.rs"]);
     let sources =
         sources.chain(["crates/proxy/src/metrics.rs", "crates/proxy/src/connection/metrics.rs"]);
     let sources: String =
@@ -71,7 +74,11 @@ fn the_verbs_and_flags_of_the_readme_exist() {
         let mut words = command.split_whitespace();
         let verb = words.next().expect("a verb");
         assert!(verbs.contains(&format!("  {verb} ")), "no verb `{verb}`");
-        let of_verb = help(&[verb]);
+        let mut path = vec![verb];
+        // The fence has verbs of its own.
+        path.extend(words.by_ref().take(usize::from(verb == "fence")));
+        let of_verb = help(&path);
+        assert!(!of_verb.is_empty(), "no verb {path:?}");
         for flag in words.filter(|it| it.starts_with("--")) {
             assert!(of_verb.contains(flag), "`{verb}` has no flag {flag}");
         }

@@ -11,6 +11,7 @@ use crate::traffic::{is_problem, still};
 
 mod bodies;
 mod ends;
+mod operators;
 mod without_store;
 
 const METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];

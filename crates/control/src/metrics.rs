@@ -26,6 +26,7 @@ pub use labels::{LABEL_BYTES_MAX, said};
 pub use policy::{PolicyFacts, ReloadResult};
 pub use sources::{EndpointMetrics, RetryCause, SOURCES_PER_REGION_MAX};
 
+mod fenced;
 mod histogram;
 mod labels;
 mod policy;

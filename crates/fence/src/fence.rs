@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::latency::Operation;
 use crate::leftovers::{Leftover, Sweeper, What};
 use crate::quota::{Principal, Quota, Quotas};
+use crate::redis::{FoundError, Founded, How, RedisTally};
 use crate::store::{Audit, AuditLine, Failure, Filter, Finding, Gauges, Store};
 use crate::tally::Tally;
 use crate::ticket::Ticket;
@@ -312,9 +313,33 @@ impl Fence {
         self.0.within(Operation::Look, self.0.store.gauges()).await
     }
 
-    /// What was found when the store was last looked at.
+    /// What was found when the store was last looked at; nothing where nothing has to be looked at.
     pub fn findings(&self) -> Vec<Finding> {
         self.0.store.findings()
+    }
+
+    /// What a Redis has been through, if the store is one.
+    pub fn of_redis(&self) -> Option<&RedisTally> {
+        match &self.0.store {
+            Store::Embedded(_) => None,
+            Store::Redis(redis) => Some(redis.tally()),
+        }
+    }
+
+    /// Lets a store that somebody has to begin remember from now on. A file needs nobody.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn found(&self, how: How) -> Result<Founded, FoundError> {
+        match &self.0.store {
+            Store::Embedded(_) => Ok(Founded::Before),
+            Store::Redis(redis) => redis.found(how).await,
+        }
+    }
+
+    /// Whether a failover window is open.
+    pub fn is_window_open(&self) -> bool {
+        self.0.is_window_open.load(Ordering::Relaxed)
     }
 
     /// While a failover window is open, nothing is forgotten.

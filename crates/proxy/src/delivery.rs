@@ -21,6 +21,7 @@ use tidegate_core::fence::fingerprint::Fingerprint;
 use tidegate_core::fence::meaning::{self, Depth, Judging, Meaning};
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Body, Doubt};
+use tidegate_core::fence::rules::Settled;
 use tidegate_fence::ticket::Settlement;
 use tidegate_fence::{Sending, Ticket};
 use tokio::sync::oneshot;
@@ -216,28 +217,37 @@ impl Delivery {
         }
     }
 
-    /// Tells the fence how it ended, and waits until that is written down or put off.
-    /// `None` when there was no claim.
-    pub(crate) async fn settle(mut self, is_complete: bool, is_stream: bool) -> Option<Settlement> {
+    /// What becomes of it, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        match &self.held {
+            Held::Ticket(_) | Held::Sending(_) => "delivered",
+            Held::Beside(_) => "recorded",
+            Held::Nothing => "passed",
+        }
+    }
+
+    /// Tells the fence how it ended, and waits until that is written down or put off. Answers how,
+    /// in a word.
+    pub(crate) async fn settle(mut self, is_complete: bool, is_stream: bool) -> &'static str {
         let sending = match self.held {
             Held::Nothing => None,
             Held::Ticket(ticket) => {
                 let proof = self.proof.unwrap_or(NonDelivery::NoEndpoint);
-                return Some(ticket.give_back(proof).await);
+                return ended("not_sent", ticket.give_back(proof).await);
             }
             Held::Sending(sending) => Some(sending),
             // Nobody else has claimed it if there is something to settle.
             Held::Beside(claim) => claim.await.ok(),
         };
-        let mut sending = sending?;
+        let Some(mut sending) = sending else { return "unclaimed" };
         if let Some(fingerprint) = self.shared.fingerprint.get() {
             sending.fingerprint(*fingerprint);
         }
         let Some(Answering { status, headers, copying }) = self.answer.take() else {
-            return Some(match self.proof {
-                Some(proof) => sending.release(proof).await,
-                None => sending.doubt(Doubt::NoAnswer).await,
-            });
+            return match self.proof {
+                Some(proof) => ended("released", sending.release(proof).await),
+                None => ended("doubted", sending.doubt(Doubt::NoAnswer).await),
+            };
         };
         let body = |depth| match depth {
             _ if !is_complete => Body::Partial,
@@ -245,14 +255,25 @@ impl Delivery {
             Depth::Answer if is_stream => Body::Streamed,
             Depth::Answer => copying.finish(),
         };
-        Some(match meaning::of(status, self.judging) {
+        match meaning::of(status, self.judging) {
             Meaning::Keep(depth) => {
                 let headers = if depth == Depth::Answer { headers } else { Vec::new() };
-                sending.complete(Answer { status, headers, body: body(depth) }).await
+                let answer = Answer { status, headers, body: body(depth) };
+                ended("completed", sending.complete(answer).await)
             }
-            Meaning::Release(proof) => sending.release(proof).await,
-            Meaning::Doubt(doubt) => sending.doubt(doubt).await,
-        })
+            Meaning::Release(proof) => ended("released", sending.release(proof).await),
+            Meaning::Doubt(doubt) => ended("doubted", sending.doubt(doubt).await),
+        }
+    }
+}
+
+/// How a claim ended, unless the store made something else of it.
+fn ended(how: &'static str, settlement: Settlement) -> &'static str {
+    match settlement {
+        Settlement::Done(Settled::Stored | Settled::Already) => how,
+        Settlement::Done(Settled::Resurrected) => "resurrected",
+        Settlement::Done(Settled::Escaped(_)) => "escaped",
+        Settlement::Postponed => "postponed",
     }
 }
 

@@ -21,6 +21,7 @@ use crate::ask;
 use crate::headers;
 
 pub(crate) mod claiming;
+pub mod explain;
 pub(crate) mod problems;
 pub(crate) mod replay;
 pub(crate) mod start;

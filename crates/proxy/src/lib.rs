@@ -10,7 +10,7 @@ pub mod budget;
 pub mod connection;
 mod ctx;
 mod delivery;
-mod fencing;
+pub mod fencing;
 pub mod headers;
 mod hooks;
 pub mod metrics;

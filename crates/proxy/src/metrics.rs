@@ -4,8 +4,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use tidegate_core::id::Name;
 use tidegate_core::route::{PinOutcome, Refusal, SessionOutcome};
 use tidegate_core::sticky::TokenError;
+
+pub mod fence;
 
 /// The word for a token that was put on an answer.
 pub const ISSUED: &str = "issued";
@@ -13,6 +16,12 @@ pub const ISSUED: &str = "issued";
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FencedLabel {
+    route: Name,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +37,7 @@ pub struct Metrics {
     pins: Vec<(PinOutcome, Counter)>,
     sessions: Vec<(&'static str, Counter)>,
     aborted: Counter,
+    fenced: Family<FencedLabel, Counter>,
     other_index: Counter,
     /// Access lines that were lost because the log could not take them in time.
     pub access_lines_lost: Counter,
@@ -54,6 +64,9 @@ impl Metrics {
         let aborted = Counter::default();
         let help = "Requests whose client went away before the answer ended";
         registry.register("tidegate_client_aborts", help, aborted.clone());
+        let fenced = Family::<FencedLabel, Counter>::default();
+        let help = "Writes on fenced routes, by what the fence made of them";
+        registry.register("tidegate_fence_requests", help, fenced.clone());
         let other_index = Counter::default();
         let help = "Events that came again under another index hash";
         registry.register("tidegate_fence_other_index", help, other_index.clone());
@@ -71,6 +84,7 @@ impl Metrics {
             pins: outcomes.into_iter().map(pin).collect(),
             sessions,
             aborted,
+            fenced,
             other_index,
             access_lines_lost: lost,
         }
@@ -99,6 +113,12 @@ impl Metrics {
     /// The budget did not allow a retry.
     pub fn retry_denied(&self) {
         self.retries_denied.inc();
+    }
+
+    /// The fence made this of a write; `outcome` is a word, or the code of our own answer.
+    pub fn fenced(&self, route: &Name, outcome: &'static str) {
+        let outcome = outcome.strip_prefix("fence_").unwrap_or(outcome);
+        self.fenced.get_or_create(&FencedLabel { route: route.clone(), outcome }).inc();
     }
 
     /// An event came again under another index hash.

@@ -18,15 +18,19 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::ending::Ending;
 use crate::explain::{Question, answer};
+use crate::fence::desk::Desk;
 use crate::reload::Reloads;
 use crate::state::State;
 use crate::upgrade::{Progress, Upgrades};
 use crate::verbs::VERSION;
 
+pub(crate) mod fence;
 pub(crate) mod open;
 mod policy;
 mod upgrade;
 pub(crate) mod window;
+
+use fence::Pages;
 
 /// Largest request body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -55,6 +59,7 @@ pub(crate) struct Admin {
     ending: Ending,
     reloads: Reloads,
     upgrades: Upgrades,
+    fence: Option<Desk>,
     rights: Rights,
 }
 
@@ -125,7 +130,11 @@ impl Call {
     }
 
     fn body_bytes_max(&self) -> usize {
-        if self.path == COMPARE { FACTS_BYTES_MAX } else { BODY_BYTES_MAX }
+        match self.path.as_str() {
+            COMPARE => FACTS_BYTES_MAX,
+            fence::EXPLAIN => fence::QUESTION_BYTES_MAX,
+            _ => BODY_BYTES_MAX,
+        }
     }
 }
 
@@ -134,11 +143,11 @@ impl Admin {
     pub(crate) fn new(
         handle: Handle,
         upgrades: Upgrades,
-        reloads: Reloads,
+        (reloads, fence): (Reloads, Option<Desk>),
         rights: Rights,
     ) -> Self {
         let (metrics, ending) = (Arc::clone(handle.metrics()), upgrades.ending().clone());
-        Self { handle, metrics, ending, reloads, upgrades, rights }
+        Self { handle, metrics, ending, reloads, upgrades, fence, rights }
     }
 
     async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
@@ -148,6 +157,10 @@ impl Admin {
             ("GET" | "HEAD", ["livez"]) => Answer::text(StatusCode::OK, "alive"),
             ("GET" | "HEAD", ["readyz"]) => self.ready(),
             ("GET" | "HEAD", ["metrics"]) => {
+                if let Some(desk) = &self.fence {
+                    let policy = Arc::clone(&self.handle.world().snapshot.policy);
+                    desk.refresh(policy.fence.as_ref()).await;
+                }
                 Answer { status: StatusCode::OK, kind: CONTENT_TYPE, body: self.metrics.encode() }
             }
             ("GET" | "HEAD", ["version"]) => Answer::json(&self.version()),
@@ -176,6 +189,7 @@ impl Admin {
             ("POST", ["v1", "window", verb @ ("open" | "close")]) => {
                 self.ask_for_window(verb, body).await
             }
+            (_, ["v1", "fence", page @ ..]) => self.fence(method, page, (query, body)).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
             ("POST", ["v1", "regions", region, verb]) => self.change((region, None), verb).await,
             ("POST", ["v1", "regions", region, "endpoints", endpoint, verb]) => {
@@ -185,9 +199,17 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "no_such_page",
                 "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy, \
-                 /v1/drains, /v1/streams, /v1/window",
+                 /v1/drains, /v1/streams, /v1/window, /v1/fence",
             ),
         }
+    }
+
+    async fn fence(&self, method: &Method, page: &[&str], asked: (&str, &[u8])) -> Answer {
+        let world = self.handle.world();
+        let policy = Arc::clone(&world.snapshot.policy);
+        drop(world);
+        let pages = Pages { desk: self.fence.as_ref(), policy: &policy, rights: self.rights };
+        pages.answer(method, page, asked).await
     }
 
     fn ready(&self) -> Answer {

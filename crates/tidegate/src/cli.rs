@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod fence;
+
 /// Exit code of a bad policy or a failed start.
 pub(crate) const FAILED: u8 = 1;
 /// Exit code of an end with something still open.
@@ -86,6 +88,9 @@ pub(crate) enum Verb {
     /// hold duplicates back. What the operator has opened stays open until the operator closes it,
     /// and for `fence.failover_window` beyond.
     Window(Window),
+    /// Look at the memory of writes, and end doubts.
+    #[command(subcommand)]
+    Fence(fence::Fence),
     /// Let a new process take over, without a request or stream being lost.
     ///
     /// A running balancer starts the program that lies at its path now, with its own arguments,

@@ -32,12 +32,12 @@ mod text;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Question {
-    method: String,
-    path: String,
+    pub(crate) method: String,
+    pub(crate) path: String,
     #[serde(default)]
-    headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     #[serde(default)]
-    client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// Carries out the verb.
@@ -74,7 +74,8 @@ fn world(policy: &Arc<Policy>, stated: Option<&Path>) -> Result<(Snapshot, Regio
     state.snapshot(policy, now).map_err(|error| trouble(&error))
 }
 
-fn question(asked: &Ask) -> Result<Question, Trouble> {
+/// The request that the command line describes.
+pub(crate) fn question(asked: &Ask) -> Result<Question, Trouble> {
     let header = |text: &String| match text.split_once(':') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
         None => Err(Trouble::Doing("read a header", format!("`{text}` has no colon"))),

@@ -23,6 +23,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::say::Trouble;
 
+pub(crate) mod desk;
+mod text;
+pub(crate) mod verbs;
+
 /// Bytes that an embedded store may take on the disk. With less than a twentieth of it left, no key
 /// is new.
 const STORE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;

@@ -67,6 +67,7 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Undrain(place) => drain::change(&place, "undrain", output),
         Verb::Drains(admin) => drain::drains(&admin, output),
         Verb::Streams(asked) => drain::streams(&asked, output),
+        Verb::Fence(verb) => fence::verbs::carry_out(&verb, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
         Verb::Window(asked) => window::window(&asked, output),
         Verb::Upgrade { binary, within, force, admin } => {

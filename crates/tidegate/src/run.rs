@@ -23,6 +23,7 @@ use crate::admin::{Admin, Rights};
 use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Lent, Wish};
 use crate::ending::Ending;
+use crate::fence::desk::Desk;
 use crate::fence::{self, Keeping};
 use crate::notify;
 use crate::process_key;
@@ -128,6 +129,7 @@ impl Balancer {
         let mut server = Server::new_with_opt_and_conf(None, configuration(&policy));
         let (of_proxy, connections) = door_metrics(&metrics)?;
         let (fences, keeping) = fence::open(&policy, &handle.window())?.unzip();
+        let desk = fences.as_ref().and_then(|it| Desk::open(it.fence.clone(), &metrics));
         let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fences);
         let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
@@ -136,7 +138,7 @@ impl Balancer {
         let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
         let upgrades = Upgrades::new(handle.clone(), ending.clone(), elders.clone(), called);
         let admin = add_admin(&mut server, &policy, (&mut inherited, &lent), |rights| {
-            Admin::new(handle.clone(), upgrades.clone(), reloads.clone(), rights)
+            Admin::new(handle.clone(), upgrades.clone(), (reloads.clone(), desk.clone()), rights)
         })?;
         inherited.close();
         lent.tell_unused(&addresses(&policy));

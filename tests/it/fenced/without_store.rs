@@ -1,5 +1,4 @@
 //! What becomes of fenced writes while their store is away, and outside a failover window.
-#![expect(clippy::indexing_slicing, reason = "a broken test should panic")]
 
 use tidegate_harness::{free_address, wait_until};
 
@@ -13,7 +12,7 @@ fn nowhere(route: &str) -> PolicyText {
     let redis = format!("redis: {{ topology: standalone, nodes: [\"{nobody}\"] }}");
     PolicyText {
         routes: format!("  - {{ name: orders, match: {{ path: / }}, fence: {route} }}"),
-        ..still(&format!("fence: {{ store: {{ {redis}, local: ./local.db }} }}"))
+        ..still(&format!("fence: {{ store: {{ {redis} }}, local: {{ path: ./local.db }} }}"))
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_core::id::Name;
 
+use super::fenced::{FencedFamily, FencedOutcomes};
 use super::histogram::Histogram;
 use super::labels::{Answer, Retry, Source};
 
@@ -42,15 +43,21 @@ impl RetryCause {
 }
 
 /// What one release and revision of a region answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointMetrics {
     answers: [Counter; CLASSES.len()],
     retries: [Counter; RetryCause::ALL.len()],
     duration: Histogram,
     first_byte: Histogram,
+    fenced: FencedOutcomes,
 }
 
 impl EndpointMetrics {
+    /// A fenced write of this route that was sent here ended like this.
+    pub fn settled(&self, route: &Name, outcome: &'static str) {
+        self.fenced.count(route, outcome);
+    }
+
     /// A request was answered with this status, and took this long from its head to its end.
     pub fn answered(&self, status: u16, total: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
@@ -89,6 +96,7 @@ struct Families {
     retries: Family<Retry, Counter>,
     durations: Family<Source, Histogram>,
     first_bytes: Family<Source, Histogram>,
+    fenced: FencedFamily,
 }
 
 #[derive(Debug)]
@@ -99,7 +107,9 @@ struct Known {
 
 impl Sources {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let Families { requests, retries, durations, first_bytes } = self.families.clone();
+        let Families { requests, retries, durations, first_bytes, fenced } = self.families.clone();
+        let help = "Fenced writes that were sent to a region, by how they ended for the fence";
+        registry.register("tidegate_fence_outcomes", help, fenced);
         let help = "Requests that left a region's endpoint to be tried elsewhere, by cause";
         registry.register("tidegate_retries", help, retries);
         let help = "Requests that a region answered, by class of status code";
@@ -140,10 +150,11 @@ impl Sources {
             return false;
         }
         let Self { families, known, .. } = self;
-        known.retain(|source, _| {
+        known.retain(|source, known| {
             let stays = source.region != *region;
             if !stays {
                 families.forget(source);
+                known.metrics.fenced.forget();
             }
             stays
         });
@@ -168,7 +179,9 @@ impl Sources {
         let unused = own.filter(|(_, known)| Arc::strong_count(&known.metrics) == 1);
         let oldest = unused.min_by_key(|(_, known)| known.asked_at).map(|(it, _)| it.clone());
         let Some(oldest) = oldest else { return false };
-        self.known.remove(&oldest);
+        if let Some(known) = self.known.remove(&oldest) {
+            known.metrics.fenced.forget();
+        }
         self.families.forget(&oldest);
         true
     }
@@ -181,7 +194,8 @@ impl Families {
             RetryCause::ALL.map(|it| self.retries.get_or_create_owned(&retry(source, it)));
         let duration = self.durations.get_or_create_owned(source);
         let first_byte = self.first_bytes.get_or_create_owned(source);
-        EndpointMetrics { answers, retries, duration, first_byte }
+        let fenced = FencedOutcomes::new(source.clone(), self.fenced.clone());
+        EndpointMetrics { answers, retries, duration, first_byte, fenced }
     }
 
     fn forget(&self, source: &Source) {
@@ -250,12 +264,18 @@ mod tests {
         let elsewhere = Source { region: "us".into(), ..source(1) };
         drop(sources.of(elsewhere.clone()));
         let held = sources.of(source(1));
+        held.settled(&"orders".into(), "completed");
         drop(sources.of(source(2)));
         assert!(!sources.forget(&"eu".into()), "somebody counts for it");
         drop(held);
         assert!(sources.forget(&"eu".into()));
         assert_eq!(sources.known.keys().collect::<Vec<_>>(), [&elsewhere]);
         assert!(sources.families.durations.get(&source(2)).is_none());
+        let mut registry = Registry::default();
+        sources.register(&mut registry);
+        let mut encoded = String::new();
+        prometheus_client::encoding::text::encode(&mut encoded, &registry).unwrap();
+        assert!(!encoded.contains("orders"), "{encoded}");
     }
 
     #[test]

@@ -50,10 +50,14 @@ impl Proxy {
         let carriage = carriage(session);
         let Some(fences) = &self.fences else { return Ok(false) };
         let write = Write::of(policy, place, session.req_header(), ctx.client);
-        let Some(write) = write.filter(|it| carriage != Carriage::Upgrade && !it.is_free()) else {
+        let Some(write) = write.filter(|_| carriage != Carriage::Upgrade) else {
             return Ok(false);
         };
         let (route, of_route) = (write.route, write.fence);
+        if write.is_free() {
+            self.metrics.fenced(&route.name, "unnamed");
+            return Ok(false);
+        }
         ctx.world.asked(place);
         let silence = silence(carriage, &route.timeouts, route.stream);
         session.set_read_timeout(Some(silence));
@@ -61,6 +65,7 @@ impl Proxy {
         let Prepared { start, named, ask } = match prepare(session, ctx, place).await? {
             Ok(prepared) => prepared,
             Err(problem) => {
+                self.metrics.fenced(&route.name, problem.code);
                 self.answer(session, ctx, &problem).await?;
                 return Ok(true);
             }
@@ -80,6 +85,7 @@ impl Proxy {
         }
         match fate {
             Fate::Delivered(delivery, lease) => {
+                self.metrics.fenced(&route.name, delivery.word());
                 let judging = Judging {
                     preset: of_route.preset,
                     is_503_refusal: of_route.is_503_refusal,
@@ -89,10 +95,15 @@ impl Proxy {
                 let freight = Freight::new(ctx, session.req_header().version, carriage, delivery);
                 self.send_out(session, ctx, (freight, lease), start).await?;
             }
-            Fate::Refused(problem) => self.answer(session, ctx, &problem).await?,
+            Fate::Refused(problem) => {
+                self.metrics.fenced(&route.name, problem.code);
+                self.answer(session, ctx, &problem).await?;
+            }
             Fate::Known(claimed, waited) => {
                 let of = (of_route, &named);
-                self.tell(session, ctx, of, (claimed, waited, start)).await?;
+                let told = self.tell(session, ctx, of, (claimed, waited, start)).await;
+                self.metrics.fenced(&route.name, ctx.code.unwrap_or("broken"));
+                told?;
             }
         }
         Ok(true)
@@ -222,7 +233,10 @@ impl Proxy {
             ctx.end = End::ClientGone;
         }
         let is_complete = matches!(ctx.end, End::Complete | End::ClientGone);
-        delivery.settle(is_complete, is_stream).await;
+        let outcome = delivery.settle(is_complete, is_stream).await;
+        if let (Some((_, endpoint)), Some(route)) = (ctx.endpoint(), ctx.route()) {
+            endpoint.metrics.settled(&route.name, outcome);
+        }
     }
 }
 
