@@ -15,7 +15,13 @@ const WRITES_PER_SECOND: u32 = 36;
 pub(crate) fn measure(options: CampaignOptions) -> io::Result<()> {
     let CampaignOptions { writes, seed } = options;
     let lasting = Duration::from_secs(u64::from(writes / WRITES_PER_SECOND + 1));
-    let starts: [fn() -> Topology; 2] = [|| Topology::None, || Topology::Embedded];
+    let starts: [fn() -> Topology; 5] = [
+        || Topology::None,
+        || Topology::Embedded,
+        Topology::standalone,
+        Topology::sentinels,
+        Topology::cluster,
+    ];
     let mut lines = vec![Judgement::HEAD.to_owned()];
     let mut breaches = Vec::new();
     for start in starts {

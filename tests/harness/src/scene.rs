@@ -67,11 +67,17 @@ impl Scene {
     #[track_caller]
     pub fn played(&self, plan: &CampaignPlan) -> Played {
         self.played_with(plan, |nemesis| {
-            while nemesis.rests(50..400) {
-                if !self.topology.breaks(nemesis) {
+            // A balancer may well die while its store changes places.
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while nemesis.rests(300..1500) {
+                        self.topology.breaks(nemesis);
+                    }
+                });
+                while nemesis.rests(50..400) {
                     self.breaks(nemesis);
                 }
-            }
+            });
             nemesis.causes("gathering", || self.topology.until_settled());
         })
     }

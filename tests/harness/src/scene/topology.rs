@@ -1,6 +1,7 @@
 //! Where a balancer remembers writes, and how that breaks.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::for_ms;
 use crate::campaign::Nemesis;
@@ -30,10 +31,11 @@ pub enum Topology {
 }
 
 impl Topology {
-    /// One server, as the fence recommends it.
+    /// One server, as the fence recommends it: what it has answered is on its disk.
     #[track_caller]
     pub fn standalone() -> Self {
-        Self::Standalone(Box::new(Redis::start(&RedisPlan::durable())))
+        let plan = RedisPlan::durable().setting("appendfsync", "always");
+        Self::Standalone(Box::new(Redis::start(&plan)))
     }
 
     /// A master, two replicas and three Sentinels, as the fence recommends them.
@@ -91,31 +93,32 @@ impl Topology {
         !matches!(self, Self::None | Self::Embedded)
     }
 
-    /// Breaks a part of it now and then. Answers whether it did.
-    pub(super) fn breaks(&self, nemesis: &Nemesis) -> bool {
-        let turn = nemesis.number(0..8);
+    /// Breaks a part of it, if there is a part that may be broken now.
+    pub(super) fn breaks(&self, nemesis: &Nemesis) {
+        let is_loss = nemesis.number(0..2) == 0;
         match self {
-            Self::None | Self::Embedded => return false,
-            Self::Standalone(redis) => match turn {
-                0 => nemesis.causes("store killed", || redis.restart()),
-                1 | 2 => stop_for_a_while(nemesis, redis),
-                _ => return false,
-            },
-            Self::Sentinels(group) | Self::Unwaited(group) => match (turn, group.master()) {
-                (0, Some(_)) if group.is_settled() => lose_master(nemesis, group),
-                (1 | 2, Some(master)) => stop_for_a_while(nemesis, master),
-                _ => return false,
+            Self::None | Self::Embedded => {}
+            Self::Standalone(redis) if is_loss => nemesis.causes("store killed", || {
+                redis.kill();
+                for_ms(nemesis.number(0..700));
+                redis.restart();
+            }),
+            Self::Standalone(redis) => stop_for(nemesis, redis, 50..900),
+            Self::Sentinels(group) | Self::Unwaited(group) => match group.master() {
+                Some(old) if group.is_settled() => lose_master(nemesis, group, old),
+                // Shorter than what a promotion takes, and longer than what a call may.
+                Some(master) if is_loss => stop_for(nemesis, master, 50..450),
+                Some(_) | None => {}
             },
             Self::Cluster(cluster) => {
                 let key = nemesis.number(0..99).to_string();
-                match (turn, cluster.master_of(&key)) {
-                    (0, Some(_)) => lose_shard(nemesis, cluster, &key),
-                    (1 | 2, Some(master)) => stop_for_a_while(nemesis, master),
-                    _ => return false,
+                match cluster.master_of(&key) {
+                    Some(old) if is_loss => lose_shard(nemesis, cluster, &key, old),
+                    Some(master) => stop_for(nemesis, master, 50..900),
+                    None => {}
                 }
             }
         }
-        true
     }
 
     /// Waits until all of it works again.
@@ -133,27 +136,36 @@ fn listed(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(|it| format!("\"{it}\"")).collect::<Vec<_>>().join(", ")
 }
 
-fn stop_for_a_while(nemesis: &Nemesis, redis: &Redis) {
+fn stop_for(nemesis: &Nemesis, redis: &Redis, ms: Range<u64>) {
     nemesis.causes("store stopped", || {
         redis.pause();
-        for_ms(nemesis.number(50..900));
+        for_ms(nemesis.number(ms));
         redis.resume();
     });
 }
 
-fn lose_master(nemesis: &Nemesis, group: &RedisSentinels) {
-    nemesis.causes("master lost", || {
-        let Some(old) = group.master() else { return };
-        old.kill();
+/// A master dies, or is silent until another server has its place; either comes back as it was.
+fn lose_master(nemesis: &Nemesis, group: &RedisSentinels, old: &Redis) {
+    let until_replaced = || {
         group.until_promoted(old.address());
-        old.restart();
+        for_ms(nemesis.number(0..900));
+    };
+    if nemesis.number(0..2) == 0 {
+        return nemesis.causes("master killed", || {
+            old.kill();
+            until_replaced();
+            old.restart();
+        });
+    }
+    nemesis.causes("master stopped until it was replaced", || {
+        old.pause();
+        until_replaced();
+        old.resume();
     });
 }
 
-fn lose_shard(nemesis: &Nemesis, cluster: &RedisCluster, key: &str) {
-    nemesis.causes("master lost", || {
-        let Some(old) = cluster.master_of(key) else { return };
-        // What it has acknowledged is where it belongs before it dies: a cluster promises less.
+fn lose_shard(nemesis: &Nemesis, cluster: &RedisCluster, key: &str, old: &Redis) {
+    nemesis.causes("master of a shard killed", || {
         old.kill();
         cluster.until_moved(key, old.address());
         old.restart();
