@@ -2,8 +2,9 @@
 //!
 //! The others are a bare Pingora proxy, nginx and `HAProxy`, which do the same work on the same
 //! cores in the same minutes. With `--streams N` it is what so many streams notice of all that
-//! happens to a balancer, and what they cost while they are idle; with `--campaign N`, how many of
-//! so many writes are executed twice while everything breaks.
+//! happens to a balancer, and what they cost while they are idle; with `--writes`, what a fenced
+//! write costs; with `--campaign N`, how many of so many writes are executed twice while everything
+//! breaks.
 
 mod accounting;
 mod bare;
@@ -16,6 +17,7 @@ mod report;
 mod rig;
 mod streams;
 mod targets;
+mod writes;
 
 use std::io;
 use std::path::PathBuf;
@@ -42,10 +44,11 @@ fn main() -> ExitCode {
         Task::Bare(arguments) => bare::serve(&arguments),
         Task::Requests(options) => measure_requests(options),
         Task::Streams(options) => measure_streams(options),
+        Task::Writes(options) => writes::measure(options),
         Task::Campaign(options) => campaign::measure(options),
-        Task::Smoke(requests, streams) => {
-            measure_requests(requests).and_then(|()| measure_streams(streams))
-        }
+        Task::Smoke(requests, streams) => measure_requests(requests)
+            .and_then(|()| writes::measure(requests))
+            .and_then(|()| measure_streams(streams)),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +73,7 @@ fn measure_requests(options: Options) -> io::Result<()> {
     }
     // Declared first, so that it is dropped last: the servers write into it.
     let scratch = Scratch::make()?;
-    preface(options, cores);
+    preface(options, cores, "GET, 1 KiB body");
     let starter = Starter { scratch: &scratch, cores, connections_max: CONNECTIONS_MAX };
     let origin = starter.origin(&nginx)?;
     let (proxies, missing) = starter.proxies(origin.address())?;
@@ -121,11 +124,11 @@ fn required(program: &str, role: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other(format!("{program} is not installed, and it is {role}")))
 }
 
-fn preface(options: Options, cores: Cores) {
+fn preface(options: Options, cores: Cores, work: &str) {
     say(&format!("machine: {}", machine::processor()));
     say(&format!("cores:   the proxy on {}, origin and wrk on {}", cores.proxy, cores.load));
     say(&format!(
-        "work:    GET, 1 KiB body, keep-alive, {} connections; turns of {} s in alternation, rounds: {}",
+        "work:    {work}, keep-alive, {} connections; turns of {} s in alternation, rounds: {}",
         options.connections, options.seconds, options.rounds
     ));
     for program in ["nginx", "haproxy", "wrk"].iter().filter_map(|name| machine::find(name)) {

@@ -65,6 +65,13 @@ impl Generator {
         Ok(Self { wrk, script, core, connections, ticks_per_second, token })
     }
 
+    /// The generator for writes, each of which has a key of its own.
+    pub(crate) fn that_writes(mut self, scratch: &Scratch) -> io::Result<Self> {
+        let script = [include_str!("writes.lua"), include_str!("wrk.lua")].concat();
+        self.script = scratch.write("writes.lua", &script)?;
+        Ok(self)
+    }
+
     /// Fetches the token with which clients come from now on.
     pub(crate) fn begin_session(&mut self, tidegate: &Server) -> io::Result<()> {
         let reply = Request::get(&format!("http://{}/", tidegate.address())).send()?;

@@ -42,6 +42,8 @@ pub(crate) enum Task {
     Requests(Options),
     /// See what streams notice, and what they cost.
     Streams(StreamOptions),
+    /// Measure what fenced writes cost.
+    Writes(Options),
     /// See that no write is executed twice.
     Campaign(CampaignOptions),
     /// Try all of it, as shortly as possible.
@@ -55,6 +57,7 @@ pub(crate) enum Task {
 /// The text for `--help` and for a wrong argument.
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] [--apart] [--smoke]
+       cargo bench --bench load -- --writes [--rounds N] [--seconds S] [--connections N] [--apart]
        cargo bench --bench load -- --streams N [--silence S]
        cargo bench --bench load -- --campaign N [--seed S]
 
@@ -62,6 +65,7 @@ usage: cargo bench --bench load -- [--rounds N] [--seconds S] [--connections N] 
   --seconds S       length of one turn (4)
   --connections N   connections kept open by the load generator (32)
   --apart           origin and wrk on a core of their own: for throughput and latency, not for CPU
+  --writes          no reads, but writes: without a fence, and with one in SQLite and in Redis
   --streams N       no requests, but so many streams open at once: what they notice of flips, drains,
                     reloads, upgrades and stops, and what they cost while they are idle
   --silence S       how long streams are silent, and about how long each event takes (65)
@@ -78,7 +82,8 @@ const FEW: StreamOptions = StreamOptions { streams: 24, silence: Duration::from_
 
 /// Reads the command line. Cargo itself adds `--bench`, which says nothing.
 pub(crate) fn read() -> io::Result<Task> {
-    let (mut streams, mut silence, mut smoke) = (None, SILENCE, false);
+    let (mut streams, mut silence) = (None, SILENCE);
+    let (mut smoke, mut writes) = (false, false);
     let (mut campaign, mut seed) = (None, 1);
     let mut options = Options { rounds: 5, seconds: 4, connections: 32, apart: false };
     let mut words = env::args().skip(1);
@@ -89,6 +94,7 @@ pub(crate) fn read() -> io::Result<Task> {
             "--help" | "-h" => return Ok(Task::Help),
             "--apart" => options.apart = true,
             "--smoke" => smoke = true,
+            "--writes" => writes = true,
             "--streams" => streams = Some(positive(&word, words.next())?),
             "--silence" => silence = Duration::from_secs(positive(&word, words.next())?),
             "--campaign" => campaign = Some(positive(&word, words.next())?),
@@ -105,6 +111,7 @@ pub(crate) fn read() -> io::Result<Task> {
     Ok(match (campaign, streams) {
         (Some(writes), _) => Task::Campaign(CampaignOptions { writes, seed }),
         (None, Some(streams)) => Task::Streams(StreamOptions { streams, silence }),
+        (None, None) if writes => Task::Writes(options),
         (None, None) => Task::Requests(options),
     })
 }

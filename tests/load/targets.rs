@@ -151,6 +151,40 @@ routes: [ {{ name: all, match: {{ path: / }}, intent: read, sticky: session }} ]
         self.start(name, command, address)
     }
 
+    /// The real binary with a route for writes, which it fences where it has a store.
+    pub(crate) fn writer(
+        &self,
+        name: &'static str,
+        store: Option<&str>,
+        origin: SocketAddr,
+    ) -> io::Result<Server> {
+        let address = free_address()?;
+        let (fence, on_route) = match store {
+            Some(store) => (format!("fence: {{ store: {store} }}"), ", fence: api"),
+            None => (String::new(), ""),
+        };
+        let socket = self.scratch.file(&format!("{name}.sock"));
+        let socket = socket.display();
+        let policy = format!(
+            "version: 1
+site: {REGION}
+listeners: [ {{ bind: \"{address}\" }} ]
+admin: {{ socket: \"{socket}\" }}
+threads: 1
+regions: {{ {REGION}: {{ distance: 0, endpoints: [\"{origin}\"] }} }}
+contract:
+  probe: {{ path: /contract, interval: 1s, timeout: 1s }}
+  expect: {{ index_hash: {INDEX_HASH} }}
+routes: [ {{ name: all, match: {{ path: / }}{on_route} }} ]
+{fence}
+"
+        );
+        let policy = self.scratch.write(&format!("{name}.yaml"), &policy)?;
+        let mut command = pinned(self.cores.proxy, Path::new(env!("CARGO_BIN_EXE_tidegate")));
+        command.args(["run", "--policy"]).arg(policy);
+        self.start(name, command, address)
+    }
+
     fn nginx_proxy(
         &self,
         nginx: &Path,
