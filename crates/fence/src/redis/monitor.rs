@@ -50,6 +50,9 @@ struct Looked {
     node: Arc<Node>,
     identity: Option<Identity>,
     findings: Vec<Finding>,
+    /// The sequences of all buckets that were known before the server was asked. Claims go on while
+    /// it is, and what they find in the meantime is newer than what it answers.
+    known: Vec<u64>,
     /// Of all its buckets; `None` where it does not answer.
     markers: Option<HashMap<u16, Option<Marker>>>,
 }
@@ -145,8 +148,13 @@ impl Monitor {
 
     async fn look_at(&self, map: &Map, node: &Arc<Node>) -> Looked {
         let name = node.name();
-        let mut looked =
-            Looked { node: Arc::clone(node), identity: None, findings: Vec::new(), markers: None };
+        let mut looked = Looked {
+            node: Arc::clone(node),
+            identity: None,
+            findings: Vec::new(),
+            known: Vec::new(),
+            markers: None,
+        };
         let identity = match node.rest.known() {
             Some(Ok(identity)) => identity,
             Some(Err((check, seen))) => {
@@ -182,6 +190,7 @@ impl Monitor {
         node.is_full.store(info.is_full(), Ordering::Relaxed);
         let seen = Seen { node: &name, info: &info, evicted, skew };
         looked.findings = checks::judge(&self.shared.rules, &seen);
+        looked.known = buckets().map(|bucket| self.shared.seen(bucket)).collect();
         looked.markers = self.shared.markers(map, node).await.ok();
         looked.identity = Some(identity);
         looked
@@ -231,7 +240,7 @@ impl Monitor {
 
     /// Opens the gate of a server, or keeps it shut, or says why claims are refused.
     async fn judge(&self, looked: &mut Looked) {
-        let Looked { node, identity, findings, markers } = looked;
+        let Looked { node, identity, findings, known: seen, markers } = looked;
         let (Some(life), Some(markers)) = (identity, markers) else { return };
         let known = *self.shared.generation.borrow();
         let missing = markers.values().filter(|it| it.map(|it| it.generation) != known).count();
@@ -253,9 +262,9 @@ impl Monitor {
         }
         let sequences = markers.iter().filter_map(|(bucket, it)| Some((*bucket, (*it)?.sequence)));
         let sequences: Vec<(u16, u64)> = sequences.collect();
+        let seen = |bucket: u16| seen.get(usize::from(bucket)).copied().unwrap_or_default();
         let gone_back =
-            sequences.iter().filter(|(bucket, sequence)| *sequence < self.shared.seen(*bucket));
-        let gone_back = gone_back.count();
+            sequences.iter().filter(|(bucket, sequence)| *sequence < seen(*bucket)).count();
         if *node.gate.borrow() == Gate::Open(Arc::clone(life)) && gone_back == 0 {
             return;
         }

@@ -7,4 +7,5 @@ mod copies;
 mod gone;
 mod moving;
 mod rig;
+mod traffic;
 mod unfit;
