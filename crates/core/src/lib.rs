@@ -18,7 +18,8 @@
 //! 9. [`drain`]: how a region or an endpoint is emptied.
 //! 10. [`fence`]: what is remembered of a write, so that it is delivered at most once.
 //! 11. [`window`]: the time after a flip in which writes may come again.
-//! 12. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 12. [`gate`]: whether a region may take traffic, and on what grounds.
+//! 13. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
@@ -29,6 +30,7 @@ pub mod drain;
 pub mod ejection;
 pub mod explain;
 pub mod fence;
+pub mod gate;
 pub mod health;
 pub mod hold;
 pub mod id;
