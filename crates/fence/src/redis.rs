@@ -21,8 +21,10 @@ use tokio::time::timeout;
 use crate::store::{Failure, Finding};
 use crate::tally::Count;
 
+mod answer;
 mod calls;
 mod checks;
+mod command;
 mod connection;
 mod founding;
 mod keeping;
@@ -33,7 +35,6 @@ mod memory;
 mod monitor;
 mod operations;
 mod recovery;
-mod resp;
 mod scripts;
 mod tls;
 mod topology;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use redis::{RedisError, ServerError, ServerErrorKind, Value};
 use tidegate_core::fence::key::FenceKey;
 use tidegate_core::policy::fencing::RedisNode;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::answer::{self, error, list, text};
+use super::command::{Builder, Command};
 use super::lane::{Fate, Gate, Job, Reply};
 use super::layout::{Kept, span};
 use super::map::Node;
-use super::resp::{Builder, Command, Value};
 use super::scripts::Script;
 use crate::store::{Check, Failure};
 
@@ -38,11 +40,11 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn number(&self, nth: usize) -> u64 {
-        self.rest.get(nth).and_then(Value::number).unwrap_or_default()
+        self.rest.get(nth).and_then(answer::number).unwrap_or_default()
     }
 
     pub(super) fn bytes(&self, nth: usize) -> &[u8] {
-        self.rest.get(nth).and_then(Value::text).unwrap_or_default()
+        self.rest.get(nth).and_then(text).unwrap_or_default()
     }
 }
 
@@ -90,7 +92,7 @@ impl Shared {
         let Reply { value, copies } = called.unwrap_or_else(late)?;
         let told = word(&value).map(<[u8]>::to_vec);
         let told = told.inspect_err(|failure| self.noticed(bucket, *failure))?;
-        let Value::List(mut rest) = value else { return Err(Failure::Unreachable) };
+        let Value::Array(mut rest) = value else { return Err(Failure::Unreachable) };
         rest.remove(0);
         Ok(Told { word: told, rest, copies })
     }
@@ -178,8 +180,8 @@ impl Shared {
         for answer in waiting {
             let answer = timeout(self.call, answer).await.map_err(|_late| Failure::Unreachable)?;
             let Reply { value, .. } = answer.map_err(|_gone| Failure::Unreachable)??;
-            if let Value::Error(text) = &value {
-                return Err(refused(text));
+            if let Some(error) = error(&value) {
+                return Err(refused(error));
             }
             answers.push(value);
         }
@@ -189,12 +191,10 @@ impl Shared {
 
 /// The word that a script has told, or why it has done nothing.
 pub(super) fn word(value: &Value) -> Result<&[u8], Failure> {
-    let word = match value {
-        Value::List(list) => list.first().and_then(Value::text),
-        Value::Error(text) => return Err(refused(text)),
-        Value::Nil | Value::Number(_) | Value::Text(_) => None,
-    };
-    match word {
+    if let Some(error) = error(value) {
+        return Err(refused(error));
+    }
+    match list(value).and_then(<[Value]>::first).and_then(text) {
         None => Err(Failure::Unreachable),
         Some(b"COLD" | b"OTHER") => Err(Failure::Cold),
         Some(b"BACK") => Err(Failure::Unfit(Check::Sequence)),
@@ -204,11 +204,11 @@ pub(super) fn word(value: &Value) -> Result<&[u8], Failure> {
 }
 
 /// What an error means. Old servers wrap the one that matters into one of their own.
-pub(super) fn refused(text: &str) -> Failure {
-    let first = text.split(' ').next().unwrap_or_default();
-    let mut kinds = text.split(' ').filter_map(|it| it.strip_prefix('-'));
-    let kind = if first == "ERR" { kinds.next_back().unwrap_or(first) } else { first };
-    match kind {
+pub(super) fn refused(error: &ServerError) -> Failure {
+    let (code, details) = (error.code(), error.details().unwrap_or_default());
+    let mut inner = details.split(' ').filter_map(|it| it.strip_prefix('-'));
+    let code = if code == "ERR" { inner.next_back().unwrap_or(code) } else { code };
+    match code {
         "OOM" => Failure::Full,
         "NOREPLICAS" => Failure::Unfit(Check::Replicas),
         "MISCONF" => Failure::Unfit(Check::Persistence),
@@ -216,25 +216,23 @@ pub(super) fn refused(text: &str) -> Failure {
         "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "MOVED"
         | "ASK" => Failure::Down,
         _ => {
-            // The text may repeat a key, so only its kind is told.
-            tracing::warn!(kind, "the store of the fence has failed at something");
+            // The text may repeat a key, so only its code is told.
+            tracing::warn!(code, "the store of the fence has failed at something");
             Failure::Unreachable
         }
     }
 }
 
 fn elsewhere(value: &Value) -> Option<Elsewhere> {
-    let Value::Error(text) = value else { return None };
-    let mut words = text.split(' ');
-    let kind = words.next()?;
-    let (_slot, address) = (words.next()?, words.next()?);
-    let (host, port) = address.trim().rsplit_once(':')?;
-    let at = RedisNode { host: host.into(), port: port.parse().ok()? };
-    match kind {
-        "MOVED" => Some(Elsewhere::Moved(at)),
-        "ASK" => Some(Elsewhere::Ask(at)),
-        _ => None,
+    let kind = error(value)?.kind()?;
+    if !matches!(kind, ServerErrorKind::Moved | ServerErrorKind::Ask) {
+        return None;
     }
+    let error = RedisError::from(error(value)?.clone());
+    let (address, _slot) = error.redirect_node()?;
+    let (host, port) = address.rsplit_once(':')?;
+    let at = RedisNode { host: host.into(), port: port.parse().ok()? };
+    Some(if kind == ServerErrorKind::Ask { Elsewhere::Ask(at) } else { Elsewhere::Moved(at) })
 }
 
 #[cfg(test)]
@@ -243,13 +241,17 @@ mod tests {
 
     #[test]
     fn errors_say_whether_anything_was_done() {
-        let check = |text, expected| assert_eq!(refused(text), expected, "{text}");
+        let read = |text: &str| match redis::parse_redis_value(format!("-{text}\r\n").as_bytes()) {
+            Ok(Value::ServerError(error)) => error,
+            other => panic!("no error: {other:?}"),
+        };
+        let check = |text, expected| assert_eq!(refused(&read(text)), expected, "{text}");
         check("OOM command not allowed when used memory > 'maxmemory'.", Failure::Full);
         check("ERR Error running script (call to f_1): @user_script:9: -OOM no", Failure::Full);
         check("READONLY You can't write against a read only replica.", Failure::Down);
         check("NOPERM this user has no permissions", Failure::Unfit(Check::Access));
         check("NOREPLICAS Not enough good replicas to write.", Failure::Unfit(Check::Replicas));
         check("ERR something else", Failure::Unreachable);
-        assert!(!refused("TRYAGAIN Multiple keys").is_unsure());
+        assert!(!refused(&read("TRYAGAIN Multiple keys")).is_unsure());
     }
 }

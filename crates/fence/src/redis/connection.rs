@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use rustix::net::sockopt;
 use tidegate_core::policy::fencing::{RedisNode, RedisPassword};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::resp::{self, Builder, Command, Value};
+use super::answer::{self, Garbled, Reader};
+use super::command::{Builder, Command};
 use crate::store::Check;
 
 /// How long a connection is silent before the system asks whether the other end is still there.
@@ -46,7 +48,7 @@ pub(super) enum Broken {
     #[error("the server has closed the connection")]
     Closed,
     #[error(transparent)]
-    Garbled(#[from] resp::Garbled),
+    Garbled(#[from] Garbled),
     #[error("{0:?} is no name that a certificate can have")]
     Name(Arc<str>),
     /// The kind of its error.
@@ -80,6 +82,7 @@ pub(super) struct Connection {
     arrived: Vec<u8>,
     /// How much of that is read.
     taken: usize,
+    reader: Reader,
 }
 
 impl Connection {
@@ -103,7 +106,7 @@ impl Connection {
                     Box::new(tls.connect(name, tcp).await?)
                 }
             };
-            Ok(Self { stream, arrived: Vec::new(), taken: 0 })
+            Ok(Self { stream, arrived: Vec::new(), taken: 0, reader: Reader::default() })
         };
         timeout_at(until, connecting).await.unwrap_or(Err(Broken::Silent))
     }
@@ -112,7 +115,8 @@ impl Connection {
         let Some(password) = &dial.password else { return Ok(()) };
         let auth = Builder::new("AUTH");
         let auth = dial.user.iter().fold(auth, |auth, user| auth.text(user));
-        match self.ask(&auth.text(&password.0).end(), until).await?.error() {
+        let answer = self.ask(&auth.text(&password.0).end(), until).await?;
+        match answer::code(&answer) {
             None => Ok(()),
             Some(kind) => Err(Broken::Refused(kind.to_owned())),
         }
@@ -137,7 +141,7 @@ impl Connection {
     /// The next value that has arrived whole.
     pub(super) fn next(&mut self) -> Result<Option<Value>, Broken> {
         let rest = self.arrived.get(self.taken..).unwrap_or_default();
-        let Some((value, length)) = resp::read(rest)? else { return Ok(None) };
+        let Some((value, length)) = self.reader.read(rest)? else { return Ok(None) };
         self.taken += length;
         Ok(Some(value))
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::answer::{error, list, text};
 use super::calls::{Way, refused};
+use super::command::Builder;
 use super::lane::Gate;
 use super::layout::{Kept, buckets};
 use super::map::{Map, Node};
-use super::resp::{Builder, Value};
 use super::{Redis, Shared, scripts};
 use crate::store::Failure;
 
@@ -169,7 +170,7 @@ impl Shared {
             commands.push((Arc::clone(node), call.flag(how == How::Anew).end()));
         }
         let answers = self.ask_all(commands, Way::Rest).await?;
-        Ok(answers.iter().all(|it| it.text() == Some(generation.as_bytes())))
+        Ok(answers.iter().all(|it| text(it) == Some(generation.as_bytes())))
     }
 
     /// Whether there is anything of ours.
@@ -180,14 +181,14 @@ impl Shared {
                 let scan = Builder::new("SCAN").bytes(&cursor).text("MATCH");
                 let scan = scan.bytes(&self.names.pattern()).text("COUNT").number(SCANNED);
                 let answer = self.ask_node(node, scan.end()).await?;
-                if let Value::Error(text) = &answer {
-                    return Err(refused(text));
+                if let Some(error) = error(&answer) {
+                    return Err(refused(error));
                 }
-                let Some([next, keys]) = answer.list() else { return Err(Failure::Unreachable) };
-                if keys.list().is_some_and(|keys| !keys.is_empty()) {
+                let Some([next, keys]) = list(&answer) else { return Err(Failure::Unreachable) };
+                if list(keys).is_some_and(|keys| !keys.is_empty()) {
                     return Ok(true);
                 }
-                cursor = next.text().unwrap_or(b"0").to_vec();
+                cursor = text(next).unwrap_or(b"0").to_vec();
                 if cursor == b"0" {
                     break;
                 }

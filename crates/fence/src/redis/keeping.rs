@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use redis::Value;
 use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::record::{Record, State};
 use tidegate_core::fence::rules::{Knows, Resolution};
 
+use super::answer::{list, number, text};
 use super::calls::{Way, word};
+use super::command::{Builder, Command};
 use super::layout::{self, Kept, buckets};
 use super::map::Node;
 use super::operations::owner;
-use super::resp::{Builder, Command, Value};
 use super::scripts::{self, Script};
 use super::{Redis, Shared};
 use crate::store::{Audit, AuditLine, Failure, Filter, Gauges, Maintained};
@@ -37,9 +39,9 @@ impl Redis {
                 Builder::new("LRANGE").bytes(&name).number(0).text(&last.to_string()).end()
             })
             .await?;
-        let lists = answers.iter().filter_map(|(_, answer)| answer.list()).flatten();
+        let lists = answers.iter().filter_map(|(_, answer)| list(answer)).flatten();
         let mut lines: Vec<AuditLine> =
-            lists.filter_map(|it| it.text().and_then(read_line)).collect();
+            lists.filter_map(|it| text(it).and_then(read_line)).collect();
         lines.sort_by_key(|line| std::cmp::Reverse(line.at));
         lines.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(if limit == 0 { Vec::new() } else { lines })
@@ -72,11 +74,11 @@ impl Redis {
         let mut oldest = Vec::new();
         for (_, answer) in &answers {
             word(answer)?;
-            let Some([_, flying, doubted, born, first]) = answer.list() else { continue };
-            gauges.in_flight += flying.number().unwrap_or_default();
-            gauges.in_doubt += doubted.number().unwrap_or_default();
-            gauges.born = gauges.born.max(layout::moment(born.number().unwrap_or_default()));
-            oldest.extend(first.text().and_then(key));
+            let Some([_, flying, doubted, born, first]) = list(answer) else { continue };
+            gauges.in_flight += number(flying).unwrap_or_default();
+            gauges.in_doubt += number(doubted).unwrap_or_default();
+            gauges.born = gauges.born.max(layout::moment(number(born).unwrap_or_default()));
+            oldest.extend(text(first).and_then(key));
         }
         let open = shared.records(oldest, OLDEST_MAX, generation).await?;
         let in_flight = open.iter().filter(|(_, record)| record.state == State::InFlight);
@@ -117,7 +119,7 @@ impl Redis {
             }
         }
         maintained.has_more = answers.iter().any(|(_, answer)| {
-            let due = answer.list().and_then(|it| it.get(1)).and_then(Value::list);
+            let due = list(answer).and_then(|it| it.get(1)).and_then(list);
             due.is_some_and(|due| DUE_MAX <= u64::try_from(due.len()).unwrap_or(u64::MAX))
         });
         Ok(maintained)
@@ -165,7 +167,7 @@ impl Shared {
         let mut records = Vec::with_capacity(keys.len());
         for (key, answer) in keys.into_iter().zip(&answers) {
             if word(answer)? == b"HELD" {
-                let stored = answer.list().and_then(|it| it.get(1)).and_then(Value::text);
+                let stored = list(answer).and_then(|it| it.get(1)).and_then(text);
                 records.push((key, layout::decode(stored.unwrap_or_default())));
             }
         }
@@ -184,7 +186,7 @@ impl Shared {
         let count = Builder::new("ZCOUNT").bytes(&sign).number(now).text("+inf");
         let commands = [tell, count].map(|it| (Arc::clone(&node), it.end()));
         let answers = self.ask_all(commands.into(), Way::Rest).await?;
-        Ok(answers.last().and_then(Value::number) != Some(0))
+        Ok(answers.last().and_then(number) != Some(0))
     }
 
     fn id_text(&self) -> String {
@@ -200,7 +202,7 @@ impl Shared {
             return Ok(true);
         }
         let whose = self.ask_node(&node, Builder::new("GET").bytes(&sign).end()).await?;
-        Ok(whose.text() == Some(id.as_bytes()))
+        Ok(text(&whose) == Some(id.as_bytes()))
     }
 }
 
@@ -209,8 +211,8 @@ fn keys(answers: &[(u16, Value)]) -> Result<Vec<FenceKey>, Failure> {
     let mut keys = Vec::new();
     for (_, answer) in answers {
         word(answer)?;
-        let told = answer.list().and_then(|it| it.get(1)).and_then(Value::list);
-        keys.extend(told.into_iter().flatten().filter_map(|it| it.text().and_then(key)));
+        let told = list(answer).and_then(|it| it.get(1)).and_then(list);
+        keys.extend(told.into_iter().flatten().filter_map(|it| text(it).and_then(key)));
     }
     Ok(keys)
 }

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use redis::{ServerError, ServerErrorKind, Value};
 use tidegate_core::policy::fencing::{RedisNode, RedisWait};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::answer::{self, Garbled};
 use super::checks::Info;
+use super::command::{Builder, Command};
 use super::connection::{Broken, Connection, Dial};
-use super::resp::{Builder, Command, Value};
 use crate::store::{Check, Failure};
 
 /// Most that wait to be sent over one lane.
@@ -384,17 +386,18 @@ impl Talk {
     }
 
     fn take(&mut self, value: Value) -> Result<(), Broken> {
-        let (_, sent) = self.unanswered.pop_front().ok_or(super::resp::Garbled)?;
-        let is_replica = value.error() == Some("READONLY");
+        let (_, sent) = self.unanswered.pop_front().ok_or(Garbled)?;
+        let kind = answer::error(&value).and_then(ServerError::kind);
+        let is_replica = kind == Some(ServerErrorKind::ReadOnly);
         match sent {
             Sent::Asking => {}
-            Sent::Asked { job, by_text: false } if value.error() == Some("NOSCRIPT") => {
+            Sent::Asked { job, by_text: false } if kind == Some(ServerErrorKind::NoScript) => {
                 self.again.push(job);
             }
             Sent::Asked { job, .. } if self.waits => self.held.push((job, value)),
             Sent::Asked { job, .. } => tell(job, Ok(Reply { value, copies: None })),
             Sent::Waiting => {
-                let copies = Some(value.number().unwrap_or_default());
+                let copies = Some(answer::number(&value).unwrap_or_default());
                 self.held.drain(..).for_each(|(job, value)| tell(job, Ok(Reply { value, copies })));
             }
         }
@@ -410,7 +413,7 @@ impl Talk {
         }
         self.held.drain(..).for_each(|(job, value)| {
             // An error says that nothing was done, however many copies there are of it.
-            let is_certain = value.error().is_some();
+            let is_certain = answer::error(&value).is_some();
             let told = Ok(Reply { value, copies: None });
             tell(job, if is_certain { told } else { Err(Failure::Unreachable) });
         });
@@ -439,10 +442,10 @@ async fn open(
 ) -> Result<(Connection, Identity), Broken> {
     let mut connection = Connection::open(dial, to, until).await?;
     let answer = connection.ask(&Builder::new("INFO").end(), until).await?;
-    if let Some(kind) = answer.error() {
-        return Err(Broken::Refused(kind.to_owned()));
+    if let Some(code) = answer::code(&answer) {
+        return Err(Broken::Refused(code.to_owned()));
     }
-    let info = Info::read(answer.text().unwrap_or_default());
+    let info = Info::read(answer::text(&answer).unwrap_or_default());
     if !info.is_loaded() {
         return Err(Broken::Loading);
     }

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use redis::Value;
 use tidegate_core::policy::fencing::RedisNode;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::answer::{list, number, text};
 use super::calls::Way;
 use super::checks::{self, Info, Seen};
+use super::command::Builder;
 use super::lane::{Gate, Identity};
 use super::layout::{Kept, buckets};
 use super::map::{Common, Map, Node};
-use super::resp::{Builder, Value};
 use super::topology::{Masters, Scout, news_within};
 use super::{Shared, recovery};
 use crate::store::{Check, Failure, Finding};
@@ -199,13 +201,13 @@ impl Monitor {
     /// What a server says of itself, and how far its clock is away.
     async fn ask(&self, node: &Arc<Node>) -> Result<(Info, Option<Duration>), Failure> {
         let info = self.shared.ask_node(node, Builder::new("INFO").end()).await?;
-        let info = Info::read(info.text().unwrap_or_default());
+        let info = Info::read(text(&info).unwrap_or_default());
         let before = (self.shared.clock)();
         let time = self.shared.ask_node(node, Builder::new("TIME").end()).await?;
         let after = (self.shared.clock)();
-        let skew = time.list().and_then(|it| {
+        let skew = list(&time).and_then(|it| {
             let [seconds, micros] = it else { return None };
-            let there = seconds.number()? * 1000 + micros.number()? / 1000;
+            let there = number(seconds)? * 1000 + number(micros)? / 1000;
             // The answer was made at some time in between.
             Some(Duration::from_millis(
                 before.0.saturating_sub(there).max(there.saturating_sub(after.0)),
@@ -321,10 +323,10 @@ impl Shared {
 }
 
 fn marker(answer: &Value) -> Option<Marker> {
-    let [generation, born, sequence] = answer.list()? else { return None };
-    let generation = std::str::from_utf8(generation.text()?).ok()?;
+    let [generation, born, sequence] = list(answer)? else { return None };
+    let generation = std::str::from_utf8(text(generation)?).ok()?;
     let generation = u64::from_str_radix(generation, 16).ok()?;
-    Some(Marker { generation, born: born.number()?, sequence: sequence.number()? })
+    Some(Marker { generation, born: number(born)?, sequence: number(sequence)? })
 }
 
 fn wrong(check: Check, node: String, seen: String) -> Finding {

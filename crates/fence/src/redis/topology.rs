@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use tidegate_core::fence::key::BUCKETS;
 use tidegate_core::policy::fencing::{RedisNode, RedisRules, RedisTopology};
 use tokio::time::{Instant, timeout};
 
+use super::answer::{code, list, number, text};
+use super::command::{Builder, Command};
 use super::connection::{Broken, Connection, Dial};
 use super::layout::slot;
-use super::resp::{Builder, Command, Value};
 
 /// How long one server may take to say who the masters are.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
@@ -75,8 +77,8 @@ impl Scout {
         };
         let answer = connection.ask(command, until).await?;
         self.connection = Some(connection);
-        if let Some(kind) = answer.error() {
-            return Err(Broken::Refused(kind.to_owned()));
+        if let Some(code) = code(&answer) {
+            return Err(Broken::Refused(code.to_owned()));
         }
         let masters = match self.topology {
             RedisTopology::Standalone | RedisTopology::Sentinel { .. } => one(&answer),
@@ -112,9 +114,9 @@ impl Scout {
         let node = self.nodes.first().ok_or(Broken::Closed)?;
         let mut connection = connect(&self.dial, &self.topology, node, until).await?;
         let subscribe = Builder::new("SUBSCRIBE").text(SWITCHED).end();
-        match connection.ask(&subscribe, until).await?.error() {
+        match code(&connection.ask(&subscribe, until).await?) {
             None => Ok(connection),
-            Some(kind) => Err(Broken::Refused(kind.to_owned())),
+            Some(code) => Err(Broken::Refused(code.to_owned())),
         }
     }
 }
@@ -131,31 +133,31 @@ async fn connect(
     }
     let mut connection = Connection::bare(dial, to, until).await?;
     let ping = Builder::new("PING").end();
-    if connection.ask(&ping, until).await?.error() == Some("NOAUTH") {
+    if code(&connection.ask(&ping, until).await?) == Some("NOAUTH") {
         connection.introduce(dial, until).await?;
     }
     Ok(connection)
 }
 
 fn one(answer: &Value) -> Option<Masters> {
-    let [host, port] = answer.list()? else { return None };
+    let [host, port] = list(answer)? else { return None };
     Some(Masters::One(node(host, port, None)?))
 }
 
 fn node(host: &Value, port: &Value, asked: Option<&RedisNode>) -> Option<RedisNode> {
-    let name = host.text().and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default();
+    let name = text(host).and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default();
     // A server that does not know its own name means the one that we have asked.
     let host = if name.is_empty() || name == "?" { Arc::clone(&asked?.host) } else { name.into() };
-    Some(RedisNode { host, port: u16::try_from(port.number()?).ok()? })
+    Some(RedisNode { host, port: u16::try_from(number(port)?).ok()? })
 }
 
 /// Each line has the first and the last slot, the master, and its replicas.
 fn many(answer: &Value, asked: &RedisNode) -> Option<Masters> {
     let mut ranges = Vec::new();
-    for line in answer.list()? {
-        let [first, last, master, ..] = line.list()? else { return None };
-        let [host, port, ..] = master.list()? else { return None };
-        let slots = first.number()?..=last.number()?;
+    for line in list(answer)? {
+        let [first, last, master, ..] = list(line)? else { return None };
+        let [host, port, ..] = list(master)? else { return None };
+        let slots = number(first)?..=number(last)?;
         ranges.push((slots, node(host, port, Some(asked))?));
     }
     let of = |bucket| {
@@ -175,18 +177,18 @@ pub(super) async fn news_within(scout: &mut Scout, within: Duration) {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Value {
-        Value::Text(text.as_bytes().to_vec())
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
     }
 
     #[test]
     fn slots_are_given_to_buckets() {
         let line = |first, last, host: &str, port| {
-            let master = Value::List(vec![text(host), Value::Number(port), text("id")]);
-            Value::List(vec![Value::Number(first), Value::Number(last), master])
+            let master = Value::Array(vec![bulk(host), Value::Int(port), bulk("id")]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), master])
         };
         let asked = RedisNode { host: "asked".into(), port: 1 };
-        let answer = Value::List(vec![line(0, 8191, "", 7), line(8192, 16_000, "b", 8)]);
+        let answer = Value::Array(vec![line(0, 8191, "", 7), line(8192, 16_000, "b", 8)]);
         let Some(Masters::Many(of)) = many(&answer, &asked) else { panic!("not read") };
         for bucket in 0..BUCKETS {
             let expected = match slot(bucket) {
@@ -197,7 +199,7 @@ mod tests {
             let found = of[usize::from(bucket)].as_ref().map(|it| (&*it.host, it.port));
             assert_eq!(found, expected, "{bucket}");
         }
-        assert_eq!(many(&text("no"), &asked), None);
+        assert_eq!(many(&bulk("no"), &asked), None);
         assert_eq!(one(&Value::Nil), None);
     }
 }
