@@ -55,12 +55,32 @@ fn a_write_is_executed_once_and_its_answer_is_shown_again() {
             let told = first.json();
             assert_eq!(told["headers"]["x-fence-key"][0].as_str().unwrap().len(), 64);
             assert_eq!(told["headers"]["x-fence-attempt"][0], "1");
+            let via = if protocol == "h1" { "1.1 tidegate" } else { "2.0 tidegate" };
+            assert_eq!(told["headers"]["via"][0], via);
             for _ in 0..3 {
                 is_replay(&send().unwrap(), &first);
             }
             assert_eq!(setting.effects(&key), (1, 1), "{key}");
         }
     }
+}
+
+#[test]
+fn the_access_line_says_what_the_fence_made_of_a_write() {
+    let setting = Setting::of(&["near"], &fenced("api"));
+    let told = |id: &str, request: Request| {
+        request.header("X-Request-Id", id).send().unwrap();
+        let line = setting.line_of(id);
+        (line["route"].clone(), line["fence"].clone())
+    };
+    assert_eq!(told("1", order(&setting, "POST", "a")), ("orders".into(), "delivered".into()));
+    assert_eq!(told("2", order(&setting, "POST", "a")), ("orders".into(), "replayed".into()));
+    let other = order(&setting, "POST", "a").body("eleven");
+    assert_eq!(told("3", other), ("orders".into(), "key_reused".into()));
+    let bare = Request::post(&setting.url("/orders"), "ten");
+    assert_eq!(told("4", bare), ("orders".into(), "unnamed".into()));
+    let read = Request::get(&setting.url("/orders"));
+    assert_eq!(told("5", read), ("orders".into(), serde_json::Value::Null));
 }
 
 #[test]

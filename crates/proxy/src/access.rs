@@ -71,6 +71,8 @@ pub struct Line<'a> {
     pub pin: Option<&'static str>,
     /// What became of the session.
     pub session: Option<&'static str>,
+    /// What the fence made of it.
+    pub fence: Option<&'static str>,
     /// The endpoint that answered.
     pub endpoint: Option<SocketAddr>,
     /// The release that it reports.
@@ -114,6 +116,7 @@ impl Line<'_> {
         object.word_if(key!("reason"), self.reason);
         object.word_if(key!("pin"), self.pin);
         object.word_if(key!("session"), self.session);
+        object.word_if(key!("fence"), self.fence);
         if let Some(endpoint) = self.endpoint {
             object.address(key!("endpoint"), endpoint.ip(), Some(endpoint.port()));
         }
@@ -295,6 +298,7 @@ mod tests {
             reason: None,
             pin: None,
             session: None,
+            fence: None,
             endpoint: None,
             release_id: None,
             revision: None,

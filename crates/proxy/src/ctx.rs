@@ -45,6 +45,8 @@ pub struct Ctx {
     /// The code of an answer of our own.
     pub(crate) code: Option<&'static str>,
     pub(crate) end: End,
+    /// The fenced route that the request came on, and what the fence made of it, in a word.
+    pub(crate) fenced: Option<(usize, &'static str)>,
     /// The fenced write that this request delivers.
     pub(crate) delivery: Option<Box<Delivery>>,
     /// Whether another request carries this one out, and says so in the log.
@@ -162,6 +164,7 @@ impl Ctx {
             asked_again: false,
             code: None,
             end: End::default(),
+            fenced: None,
             delivery: None,
             is_carried: false,
             version: None,
@@ -190,7 +193,7 @@ impl Ctx {
     }
 
     pub(crate) fn route(&self) -> Option<&Route> {
-        let place = self.routed()?.route;
+        let place = self.routed().map(|it| it.route).or(self.fenced.map(|(it, _)| it))?;
         self.world.snapshot.policy.routes.get(place)
     }
 

@@ -220,6 +220,7 @@ impl Delivery {
     /// What becomes of it, in a word.
     pub(crate) fn word(&self) -> &'static str {
         match &self.held {
+            Held::Ticket(_) | Held::Sending(_) if self.stamps.word.is_some() => "degraded",
             Held::Ticket(_) | Held::Sending(_) => "delivered",
             Held::Beside(_) => "recorded",
             Held::Nothing => "passed",

@@ -86,6 +86,8 @@ pub struct Client<'a> {
     pub peer: Option<&'a HeaderValue>,
     /// Whether the peer is believed when it says for whom it asks.
     pub trusted: bool,
+    /// The protocol in which it asks, where that is not the one of the request.
+    pub version: Option<Version>,
 }
 
 /// What an endpoint is told of a request, and what it must not see of it.
@@ -138,7 +140,14 @@ pub fn receive(request: &mut RequestHeader, client: Client<'_>, whose: Whose<'_>
         }
         headers.insert(REQUEST_ID, whose.id.clone());
         headers.insert(REGION, whose.region.clone());
-        headers.append(VIA, if parts.version == Version::HTTP_2 { VIA_20 } else { VIA_11 });
+        headers.append(
+            VIA,
+            if client.version.unwrap_or(parts.version) == Version::HTTP_2 {
+                VIA_20
+            } else {
+                VIA_11
+            },
+        );
     })
 }
 
@@ -271,7 +280,7 @@ mod tests {
     use super::*;
 
     static PEER: HeaderValue = HeaderValue::from_static("127.0.0.1");
-    const CLIENT: Client<'_> = Client { peer: Some(&PEER), trusted: false };
+    const CLIENT: Client<'_> = Client { peer: Some(&PEER), trusted: false, version: None };
     static ID: HeaderValue = HeaderValue::from_static("id");
     static REGION_NAME: HeaderValue = HeaderValue::from_static("us");
     static WHOSE: Whose<'_> = Whose { id: &ID, region: &REGION_NAME, sessions: None };

@@ -210,7 +210,7 @@ fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
     let region = ctx.routed().and_then(|it| ctx.world.region(it.choice.region));
     match (&ctx.id, region) {
         (Some(id), Some(region)) => {
-            let client = Client { peer, trusted };
+            let client = Client { peer, trusted, version: ctx.version };
             let sessions = ctx.brought.as_ref().map(|_| &*ctx.world.sessions);
             let whose = Whose { id, region: &region.name, sessions };
             headers::receive(session.req_header_mut(), client, whose)

@@ -115,9 +115,8 @@ impl Metrics {
         self.retries_denied.inc();
     }
 
-    /// The fence made this of a write; `outcome` is a word, or the code of our own answer.
+    /// The fence made this of a write.
     pub fn fenced(&self, route: &Name, outcome: &'static str) {
-        let outcome = outcome.strip_prefix("fence_").unwrap_or(outcome);
         self.fenced.get_or_create(&FencedLabel { route: route.clone(), outcome }).inc();
     }
 

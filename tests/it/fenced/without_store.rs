@@ -43,6 +43,7 @@ fn this_node_alone_holds_retries_back_while_the_store_is_away() {
     let first = request.send().unwrap();
     assert_eq!((first.status, first.header("x-fence")), (200, Some("degraded")));
     assert_eq!(first.json()["headers"]["x-fence"][0], "degraded");
+    assert_eq!(setting.line_of(first.header("x-request-id").unwrap())["fence"], "degraded");
     is_replay(&request.send().unwrap(), &first);
     assert_eq!(setting.effects("local"), (1, 1));
     window(&setting, "open");

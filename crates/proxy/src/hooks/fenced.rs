@@ -55,7 +55,7 @@ impl Proxy {
         };
         let (route, of_route) = (write.route, write.fence);
         if write.is_free() {
-            self.metrics.fenced(&route.name, "unnamed");
+            self.fence_made(ctx, place, "unnamed");
             return Ok(false);
         }
         ctx.world.asked(place);
@@ -65,7 +65,7 @@ impl Proxy {
         let Prepared { start, named, ask } = match prepare(session, ctx, place).await? {
             Ok(prepared) => prepared,
             Err(problem) => {
-                self.metrics.fenced(&route.name, problem.code);
+                self.fence_made(ctx, place, problem.code);
                 self.answer(session, ctx, &problem).await?;
                 return Ok(true);
             }
@@ -85,7 +85,7 @@ impl Proxy {
         }
         match fate {
             Fate::Delivered(delivery, lease) => {
-                self.metrics.fenced(&route.name, delivery.word());
+                self.fence_made(ctx, place, delivery.word());
                 let judging = Judging {
                     preset: of_route.preset,
                     is_503_refusal: of_route.is_503_refusal,
@@ -96,17 +96,26 @@ impl Proxy {
                 self.send_out(session, ctx, (freight, lease), start).await?;
             }
             Fate::Refused(problem) => {
-                self.metrics.fenced(&route.name, problem.code);
+                self.fence_made(ctx, place, problem.code);
                 self.answer(session, ctx, &problem).await?;
             }
             Fate::Known(claimed, waited) => {
                 let of = (of_route, &named);
                 let told = self.tell(session, ctx, of, (claimed, waited, start)).await;
-                self.metrics.fenced(&route.name, ctx.code.unwrap_or("broken"));
+                self.fence_made(ctx, place, ctx.code.unwrap_or("broken"));
                 told?;
             }
         }
         Ok(true)
+    }
+
+    /// Counts and keeps what the fence made of a write: a word, or the code of our own answer.
+    fn fence_made(&self, ctx: &mut Ctx, place: usize, outcome: &'static str) {
+        let word = outcome.strip_prefix("fence_").unwrap_or(outcome);
+        ctx.fenced = Some((place, word));
+        if let Some(route) = ctx.route() {
+            self.metrics.fenced(&route.name, word);
+        }
     }
 
     /// Sends a write out in a task of its own, and carries everything between it and the client.
@@ -202,7 +211,7 @@ impl Proxy {
         // Whoever waits to be told to go on was told so when the body was read.
         session.req_header_mut().remove_header(&EXPECT);
         ctx.client = super::client_of(session, ctx);
-        let stamps = delivery.stamps.clone();
+        let (stamps, word) = (delivery.stamps.clone(), delivery.word());
         ctx.delivery = Some(delivery);
         match self.decide(session, ctx) {
             Ok(mut routed) => {
@@ -212,6 +221,7 @@ impl Proxy {
                 // The client's side is limited where the client is.
                 session.set_read_timeout(None);
                 session.set_write_timeout(None);
+                ctx.fenced = Some((routed.route, word));
                 ctx.stage = Stage::Routed(routed);
                 receive(session, ctx)?;
                 headers::stamp(session.req_header_mut(), &stamps)?;

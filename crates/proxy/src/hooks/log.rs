@@ -117,6 +117,7 @@ impl Proxy {
             session: ctx.brought.as_ref().and_then(|brought| {
                 brought.word(routed.map_or(Session::Absent, |it| it.choice.session))
             }),
+            fence: ctx.fenced.map(|(_, word)| word),
             endpoint: attempt.map(|it| it.address),
             release_id: report.and_then(|it| it.release_id.as_deref()),
             revision: report.and_then(|it| it.revision.as_deref()),
