@@ -15,7 +15,9 @@ use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Doubt, Incarnation, Owner, Record};
 use tidegate_core::fence::retention::Retention;
-use tidegate_core::fence::rules::{self, Change, Claimed, Resolution, Resolved, Settled, Terms};
+use tidegate_core::fence::rules::{
+    self, Change, Claimed, Reasserted, Resolution, Resolved, Settled, Terms,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{Audit, AuditLine, Failure, Filter, Gauges, Maintained};
@@ -176,6 +178,29 @@ impl Embedded {
         proof: NonDelivery,
     ) -> Result<bool, Failure> {
         self.change(key, move |held, _| rules::release(held, owner, proof)).await
+    }
+
+    pub(crate) async fn reassert(
+        &self,
+        key: FenceKey,
+        record: &Record,
+    ) -> Result<Reasserted, Failure> {
+        let record = record.clone();
+        self.change(key, move |held, _| rules::reassert(held, &record)).await
+    }
+
+    /// Answers that are written down.
+    pub(crate) async fn completed(&self, limit: u32) -> Result<Vec<(FenceKey, Record)>, Failure> {
+        self.ask(move |rows| rows.completed(limit)).await
+    }
+
+    /// Forgets the record of an owner, which is kept elsewhere now.
+    pub(crate) async fn forget_of(&self, key: FenceKey, owner: Owner) -> Result<(), Failure> {
+        let rule = move |held: Option<&Record>, _| match held {
+            Some(held) if held.owner == owner => ((), Change::Remove),
+            Some(_) | None => ((), Change::Keep),
+        };
+        self.change(key, rule).await
     }
 
     pub(crate) async fn look(&self, key: FenceKey) -> Result<Option<Record>, Failure> {

@@ -26,6 +26,10 @@ use crate::tally::Tally;
 use crate::ticket::Ticket;
 use crate::waiting::{Ended, Waiting};
 
+pub use handover::HandedOver;
+
+mod handover;
+
 /// How often the store is maintained.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long the last outcomes may take when the process ends.

@@ -5,7 +5,7 @@ use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Doubt, Owner, Record};
 use tidegate_core::fence::retention::Retention;
-use tidegate_core::fence::rules::{Claimed, Resolution, Resolved, Settled, Terms};
+use tidegate_core::fence::rules::{Claimed, Reasserted, Resolution, Resolved, Settled, Terms};
 use tidegate_core::{Moment, id::Epoch};
 
 use crate::embedded::Embedded;
@@ -265,6 +265,14 @@ impl Store {
         proof: NonDelivery,
     ) -> Result<bool, Failure> {
         each!(self, it => it.release(key, owner, proof).await)
+    }
+
+    /// Writes down what was remembered elsewhere, unless the store knows as much or more.
+    ///
+    /// # Errors
+    /// Why it is not written, or not known to be.
+    pub async fn reassert(&self, key: FenceKey, record: &Record) -> Result<Reasserted, Failure> {
+        each!(self, it => it.reassert(key, record).await)
     }
 
     /// What is remembered of a key.

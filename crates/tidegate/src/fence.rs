@@ -12,7 +12,7 @@ use tidegate_core::fence::record::Incarnation;
 use tidegate_core::policy::Policy;
 use tidegate_core::policy::fencing::{FenceRules, FenceStore};
 use tidegate_fence::embedded::{Embedded, Settings};
-use tidegate_fence::fence::Keeper;
+use tidegate_fence::fence::{HandedOver, Keeper};
 use tidegate_fence::quota::Quota;
 use tidegate_fence::redis::{self, Redis};
 use tidegate_fence::store::Store;
@@ -20,6 +20,7 @@ use tidegate_fence::{Fence, Limits};
 use tidegate_proxy::Fences;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
 
 use crate::say::Trouble;
 
@@ -33,6 +34,9 @@ const STORE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 
 /// How long a Redis keeps records after their end: a failover window may be open for so long.
 const REDIS_GRACE: Duration = Duration::from_hours(24);
+
+/// How often a file that stands in for a store hands over what it knows.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps a fence in order for as long as it is held.
 #[derive(Debug)]
@@ -48,15 +52,16 @@ pub(crate) fn open(
     window: &watch::Receiver<bool>,
 ) -> Result<Option<(Fences, Vec<Keeping>)>, Trouble> {
     let Some(rules) = &policy.fence else { return Ok(None) };
-    let of_store = |store: &FenceStore| -> Result<(Fence, Keeping), Trouble> {
+    let of_store = |store: &FenceStore, shared: Option<&Fence>| -> Result<_, Trouble> {
         let incarnation = Fence::incarnation();
         let store = open_store(store, rules, incarnation)?;
         let (fence, keeper) = Fence::new(store, incarnation, limits(rules), clock::now);
-        let keeping = Keeping::begin(fence.clone(), keeper, window.clone());
+        let keeping = Keeping::begin(fence.clone(), keeper, window.clone(), shared.cloned());
         Ok((fence, keeping.map_err(|error| Trouble::doing("keep the fence")(&error))?))
     };
-    let (fence, keeping) = of_store(&rules.store)?;
-    let local = rules.local.clone().map(|path| of_store(&FenceStore::Embedded { path }));
+    let (fence, keeping) = of_store(&rules.store, None)?;
+    let local = rules.local.clone();
+    let local = local.map(|path| of_store(&FenceStore::Embedded { path }, Some(&fence)));
     let (local, of_local) = local.transpose()?.unzip();
     Ok(Some((Fences { fence, local }, iter::once(keeping).chain(of_local).collect())))
 }
@@ -106,28 +111,56 @@ fn limits(rules: &FenceRules) -> Limits {
 impl Keeping {
     /// The thread has a runtime of its own: what is left behind when the others have ended is what
     /// has to be written down.
-    fn begin(fence: Fence, keeper: Keeper, mut window: watch::Receiver<bool>) -> io::Result<Self> {
+    ///
+    /// A file that stands in for a store hands over to it what it knows.
+    fn begin(
+        fence: Fence,
+        keeper: Keeper,
+        window: watch::Receiver<bool>,
+        shared: Option<Fence>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let follow = async move {
-            loop {
-                fence.set_window_open(*window.borrow_and_update());
-                if window.changed().await.is_err() {
-                    // Whoever told is gone, and so is everything else soon.
-                    return std::future::pending().await;
-                }
-            }
-        };
+        let handing_over = hand_over(fence.clone(), shared);
+        let following = follow(fence, window);
         // Whoever holds the other end of `stopped` either says so or is gone.
         let until = async {
             tokio::select! {
                 _ = stopped => {}
-                () = follow => {}
+                () = following => {}
+                () = handing_over => {}
             }
         };
         let work = move || runtime.block_on(keeper.run(until));
         let thread = thread::Builder::new().name("fence-keeper".to_owned()).spawn(work)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// Tells a fence when a failover window opens and closes, for ever.
+async fn follow(fence: Fence, mut window: watch::Receiver<bool>) {
+    loop {
+        fence.set_window_open(*window.borrow_and_update());
+        if window.changed().await.is_err() {
+            // Whoever told is gone, and so is everything else soon.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Hands over, again and again, what was claimed on this node while the store was away.
+async fn hand_over(local: Fence, shared: Option<Fence>) {
+    let Some(shared) = shared else { return std::future::pending().await };
+    loop {
+        match local.hand_over(&shared).await {
+            Ok(HandedOver { has_more: true, .. }) => continue,
+            Ok(HandedOver { records: 0, .. }) => {}
+            Ok(HandedOver { records, escapes, .. }) => {
+                tracing::info!(records, escapes, "writes of this node are known to the store");
+            }
+            Err(failure) => tracing::debug!(%failure, "nothing is handed over now"),
+        }
+        sleep(HAND_OVER_EVERY).await;
     }
 }
 

@@ -1,6 +1,9 @@
 //! What becomes of fenced writes while their store is away, and outside a failover window.
 
-use tidegate_harness::{free_address, wait_until};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_harness::{Redis, RedisPlan, free_address, wait_until};
 
 use super::{is_replay, order};
 use crate::setting::{PolicyText, SOON, Setting, tidegate};
@@ -8,8 +11,12 @@ use crate::traffic::{is_problem, still};
 
 /// A policy whose store is a Redis that is not there.
 fn nowhere(route: &str) -> PolicyText {
-    let nobody = free_address();
-    let redis = format!("redis: {{ topology: standalone, nodes: [\"{nobody}\"] }}");
+    in_redis(free_address(), route)
+}
+
+/// A policy whose store is a Redis.
+fn in_redis(address: SocketAddr, route: &str) -> PolicyText {
+    let redis = format!("redis: {{ topology: standalone, nodes: [\"{address}\"] }}");
     PolicyText {
         routes: format!("  - {{ name: orders, match: {{ path: / }}, fence: {route} }}"),
         ..still(&format!("fence: {{ store: {{ {redis} }}, local: {{ path: ./local.db }} }}"))
@@ -51,6 +58,36 @@ fn this_node_alone_holds_retries_back_while_the_store_is_away() {
     wait_until(SOON, "nothing stands in", || other.send().unwrap().status == 503);
     assert_eq!(setting.effects("in-the-window").0, setting.effects("in-the-window").1);
     is_replay(&request.send().unwrap(), &first);
+}
+
+#[test]
+fn what_one_node_did_alone_another_knows_when_the_store_is_back() {
+    let redis = Redis::start(&RedisPlan::durable());
+    let policy = in_redis(redis.address(), "{ preset: api, on_store_down: node_local }");
+    let nodes = [Setting::of(&["near"], &policy), Setting::of(&["near"], &policy)];
+    let said = tidegate(&["fence", "init", "--admin", &nodes[0].socket()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let send = |node: usize, key: &str| order(&nodes[node], "POST", key).send().unwrap();
+    let is_degraded = |node: usize, key: &str| send(node, key).header("x-fence").is_some();
+    wait_until(SOON, "the store is there", || !is_degraded(0, &unique()));
+    redis.kill();
+    wait_until(SOON, "the store is gone", || is_degraded(0, &unique()));
+    let first = send(0, "alone");
+    assert_eq!((first.status, first.header("x-fence")), (200, Some("degraded")));
+    redis.restart();
+    wait_until(SOON, "it is handed over", || {
+        nodes[0].balancer.stderr().contains("writes of this node are known to the store")
+    });
+    wait_until(SOON, "the store is there", || !is_degraded(1, &unique()));
+    is_replay(&send(1, "alone"), &first);
+    is_replay(&send(0, "alone"), &first);
+    assert_eq!([nodes[0].effects("alone"), nodes[1].effects("alone")], [(1, 1), (0, 0)]);
+}
+
+/// A key that no other write has.
+fn unique() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("unique-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[test]

@@ -22,6 +22,7 @@ const REMOVE: &str = "DELETE FROM record WHERE key = ?";
 /// In words that the planner knows from the index.
 const OPEN: &str = "SELECT lease, expires, record, key FROM record
     WHERE state IN (1, 3) AND state = ? ORDER BY lease LIMIT ?";
+const COMPLETED: &str = "SELECT lease, expires, record, key FROM record WHERE state = 2 LIMIT ?";
 const OVER: &str = "SELECT lease, expires, record, key FROM record
     WHERE expires <= ? ORDER BY expires LIMIT ?";
 /// Most claims of processes that have ended which are doubted at once.
@@ -168,6 +169,12 @@ impl<'t> Rows<'t> {
         found.sort_by_key(|(_, record)| record.lease_until);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
+    }
+
+    pub(super) fn completed(&self, limit: u32) -> rusqlite::Result<Vec<(FenceKey, Record)>> {
+        let mut statement = self.transaction.prepare_cached(COMPLETED)?;
+        let read = |row: &Row<'_>| Ok((FenceKey(row.get(3)?), read(row)?));
+        statement.query_map([limit], read)?.collect()
     }
 
     fn open(&self, state: u8, limit: u32) -> rusqlite::Result<Vec<(FenceKey, Record)>> {

@@ -8,7 +8,9 @@ use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Doubt, Owner, Record, State};
 use tidegate_core::fence::retention::Retention;
-use tidegate_core::fence::rules::{Claimed, Knows, Resolution, Resolved, Settled, Terms};
+use tidegate_core::fence::rules::{
+    Claimed, Knows, Reasserted, Resolution, Resolved, Settled, Terms,
+};
 
 use super::calls::{Told, Way};
 use super::layout::{self, span};
@@ -116,6 +118,28 @@ impl Redis {
         let command = shared.begin(&scripts::RELEASE, key, generation).bytes(&owner.to_bytes());
         let told = shared.call(key.bucket(), Way::Rest, command.end()).await?;
         shared.has_happened(key, &told)
+    }
+
+    pub(crate) async fn reassert(
+        &self,
+        key: FenceKey,
+        record: &Record,
+    ) -> Result<Reasserted, Failure> {
+        let (shared, generation) = (&*self.shared, self.shared.generation().await?);
+        let command = shared
+            .begin(&scripts::REASSERT, key, generation)
+            .bytes(&layout::encode(record))
+            .bytes(&layout::doubt(Doubt::StoreForgot));
+        let told = shared.call(key.bucket(), Way::Rest, command.end()).await?;
+        match &*told.word {
+            b"WRITTEN" => {
+                shared.note(key.bucket(), told.number(0));
+                Ok(Reasserted::Written)
+            }
+            b"KNOWN" => Ok(Reasserted::Known),
+            b"ESCAPED" => Ok(Reasserted::Escaped(owner(told.bytes(0)))),
+            _ => Err(Failure::Unreachable),
+        }
     }
 
     pub(crate) async fn look(&self, key: FenceKey) -> Result<Option<Record>, Failure> {

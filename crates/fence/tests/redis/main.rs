@@ -5,6 +5,7 @@ mod access;
 mod cold;
 mod copies;
 mod gone;
+mod handover;
 mod moving;
 mod rig;
 mod traffic;

@@ -1,6 +1,7 @@
 //! A fence on a Redis, and words for what it says.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use tidegate_core::fence::retention::Retention;
 use tidegate_core::fence::rules::{Claimed, Settled};
 use tidegate_core::id::Epoch;
 use tidegate_core::policy::fencing::{Durability, RedisNode, RedisRules, RedisTopology, RedisWait};
+use tidegate_fence::embedded::{self, Embedded};
 use tidegate_fence::fence::Keeper;
 use tidegate_fence::redis::{FoundError, Founded, How, Redis, Settings};
 use tidegate_fence::store::{Check, Failure, Finding, Store};
@@ -104,8 +106,25 @@ impl Rig {
         Self::with(rules, Limits { call: AT_ONCE, claim: AT_ONCE, ..Limits::default() })
     }
 
+    /// A patient fence whose store is a file.
+    pub(crate) fn embedded(path: &Path) -> Self {
+        let limits = Limits { call: AT_ONCE, claim: AT_ONCE, ..Limits::default() };
+        let settings = embedded::Settings {
+            path: path.to_owned(),
+            bytes_max: 0,
+            retention: ask().retention,
+            clock,
+            incarnation: Fence::incarnation(),
+        };
+        let store = Embedded::open(&settings).expect("a new file");
+        Self::on(Store::Embedded(store), limits)
+    }
+
     fn with(rules: &RedisRules, limits: Limits) -> Self {
-        let store = Store::Redis(open(rules, limits.call));
+        Self::on(Store::Redis(open(rules, limits.call)), limits)
+    }
+
+    fn on(store: Store, limits: Limits) -> Self {
         let (fence, keeper): (Fence, Keeper) =
             Fence::new(store, Fence::incarnation(), limits, clock);
         let keeper = tokio::runtime::Handle::current().spawn(keeper.run(std::future::pending()));
