@@ -12,6 +12,7 @@ use crate::traffic::{is_problem, still};
 mod bodies;
 mod ends;
 mod operators;
+mod store_gone;
 mod without_store;
 
 const METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
