@@ -11,6 +11,7 @@ use crate::traffic::{is_problem, still};
 
 mod bodies;
 mod ends;
+mod grpc;
 mod operators;
 mod store_gone;
 mod without_store;

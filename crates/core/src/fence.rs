@@ -19,10 +19,11 @@
 //! 2. [`fingerprint`]: whether two requests with one name are one write.
 //! 3. [`record`], [`retention`]: what is remembered, and for how long.
 //! 4. [`proof`], [`rules`]: how one record changes.
-//! 5. [`meaning`], [`copying`], [`reply`]: what an answer does to the record, what is kept of it,
-//!    and what a duplicate is told.
+//! 5. [`meaning`], [`call`], [`copying`], [`reply`]: what an answer does to the record, what is kept
+//!    of it, and what a duplicate is told.
 
 mod base64;
+pub mod call;
 pub mod copying;
 pub mod family;
 pub mod fingerprint;

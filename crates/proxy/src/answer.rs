@@ -133,7 +133,7 @@ impl Problem {
     }
 
     /// The value of `Proxy-Status`.
-    fn proxy_status(&self) -> String {
+    pub(crate) fn proxy_status(&self) -> String {
         format!("tidegate; error={}; details=\"{}\"", self.proxy_error, self.code)
     }
 
@@ -194,7 +194,7 @@ fn is_connect_error(error: &ErrorType) -> bool {
 }
 
 /// Reads a small body to its end; answers whether the connection can be used again.
-async fn drain(session: &mut Session) -> bool {
+pub(crate) async fn drain(session: &mut Session) -> bool {
     // A client that waits for 100 Continue sends nothing until it is told to.
     if session.req_header().headers.contains_key(http::header::EXPECT) {
         return false;

@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_control::World;
+use tidegate_core::fence::call;
 use tidegate_core::fence::copying::Copying;
 use tidegate_core::fence::fingerprint::Fingerprint;
 use tidegate_core::fence::meaning::{self, Depth, Judging, Meaning};
@@ -92,6 +93,7 @@ pub(crate) struct Delivery {
     held: Held,
     judging: Judging,
     keep_bytes_max: usize,
+    carriage: Carriage,
     shared: Arc<Shared>,
     /// The answer, as far as it has come.
     answer: Option<Answering>,
@@ -106,6 +108,8 @@ struct Answering {
     status: u16,
     headers: replay::Kept,
     copying: Copying,
+    /// How a gRPC call ended, once that is known.
+    code: Option<u16>,
 }
 
 /// What an endpoint is told of the claim.
@@ -144,6 +148,7 @@ impl Delivery {
             held,
             judging: Judging::default(),
             keep_bytes_max: 0,
+            carriage: Carriage::Plain,
             shared,
             answer: None,
             proof: None,
@@ -155,9 +160,10 @@ impl Delivery {
     pub(crate) fn judged(
         mut self: Box<Self>,
         judging: Judging,
-        keep_bytes_max: usize,
+        (keep_bytes_max, carriage): (usize, Carriage),
     ) -> Box<Self> {
         (self.judging, self.keep_bytes_max) = (judging, keep_bytes_max);
+        self.carriage = carriage;
         self
     }
 
@@ -207,7 +213,20 @@ impl Delivery {
             status: response.status.as_u16(),
             headers: replay::kept(response),
             copying: Copying::new(self.keep_bytes_max),
+            code: None,
         });
+        // A call that has failed at once says so in its head.
+        self.ended(&response.headers);
+    }
+
+    /// The end of the answer has come, with what a gRPC call says there.
+    pub(crate) fn ended(&mut self, trailers: &HeaderMap) {
+        if let (Carriage::Grpc, Some(answering)) = (self.carriage, &mut self.answer)
+            && let Some(code) = replay::code(trailers)
+        {
+            answering.code = Some(code);
+            replay::keep_end(&mut answering.headers, trailers);
+        }
     }
 
     /// A piece of the answer has come.
@@ -244,19 +263,26 @@ impl Delivery {
         if let Some(fingerprint) = self.shared.fingerprint.get() {
             sending.fingerprint(*fingerprint);
         }
-        let Some(Answering { status, headers, copying }) = self.answer.take() else {
+        let Some(Answering { status, headers, copying, code }) = self.answer.take() else {
             return match self.proof {
                 Some(proof) => ended("released", sending.release(proof).await),
                 None => ended("doubted", sending.doubt(Doubt::NoAnswer).await),
             };
         };
+        let is_call = self.carriage == Carriage::Grpc && status == 200;
+        let meant = match code {
+            // The head of a call says nothing: it may come before anything was done.
+            None if is_call => return ended("doubted", sending.doubt(Doubt::NoAnswer).await),
+            Some(code) if is_call => call::status_of(code),
+            Some(_) | None => status,
+        };
         let body = |depth| match depth {
             _ if !is_complete => Body::Partial,
             Depth::Status => Body::NotKept,
-            Depth::Answer if is_stream => Body::Streamed,
+            Depth::Answer if is_stream && !is_call => Body::Streamed,
             Depth::Answer => copying.finish(),
         };
-        match meaning::of(status, self.judging) {
+        match meaning::of(meant, self.judging) {
             Meaning::Keep(depth) => {
                 let headers = if depth == Depth::Answer { headers } else { Vec::new() };
                 let answer = Answer { status, headers, body: body(depth) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -327,6 +327,10 @@ impl ProxyHttp for Proxy {
         if let Some(delivery) = &mut ctx.delivery {
             delivery.begin()?;
         }
+        if ctx.routed().is_some_and(|it| it.carriage == Carriage::Grpc) {
+            // Taken off as what belongs to one connection, and wanted on each of them.
+            request.insert_header(http::header::TE, "trailers")?;
+        }
         match ctx.endpoint() {
             Some((region, _)) if 1 < ctx.attempts => headers::send(request, &region.name),
             Some(_) | None => Ok(()),
@@ -434,6 +438,18 @@ impl ProxyHttp for Proxy {
         if deadline.is_some_and(|it| it < clock::elapsed_since(ctx.began)) {
             let error = Error::explain(ErrorType::ReadTimedout, "deadline of the request's body");
             return Err(error.into_down());
+        }
+        Ok(())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(delivery) = &mut ctx.delivery {
+            delivery.ended(trailers);
         }
         Ok(())
     }

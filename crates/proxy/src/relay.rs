@@ -17,10 +17,11 @@ use tokio::sync::mpsc;
 
 use crate::ctx::Ctx;
 use crate::delivery::{Shared, detach};
+use crate::fencing::replay::CODE;
 use crate::fencing::start::Start;
 
 /// The answer on its way to the client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Download {
     /// Bytes of the body that the client still waits for; not known without a length.
     left: Option<u64>,
@@ -28,6 +29,9 @@ struct Download {
     has_head: bool,
     /// Whether the answer came to its end.
     is_whole: bool,
+    /// Whether the head is all of it, and has to end the stream itself: a gRPC call that failed at
+    /// once is told so.
+    is_failed_call: bool,
     /// What is held back: the client has all of it with this.
     last: Vec<HttpTask>,
 }
@@ -53,7 +57,7 @@ pub(crate) async fn carry(
     shared: Arc<Shared>,
 ) -> Result<()> {
     let SubrequestHandle { tx, mut rx, .. } = handle;
-    let download = Download { left: None, has_head: false, is_whole: false, last: Vec::new() };
+    let download = Download::default();
     let mut relay = Relay { session, ctx, upload, download, shared };
     let carried = relay.run(&tx, &mut rx).await;
     let Relay { session, upload, download, shared, .. } = relay;
@@ -137,13 +141,20 @@ impl Download {
                     session.set_keepalive(None);
                 }
                 self.has_head = true;
-                let is_bare = session.req_header().method == Method::HEAD
+                self.is_failed_call = header.headers.contains_key(CODE);
+                let is_bare = self.is_failed_call
+                    || session.req_header().method == Method::HEAD
                     || matches!(header.status.as_u16(), 204 | 304);
                 let length = header.headers.get(http::header::CONTENT_LENGTH);
                 let length = length.and_then(|it| it.to_str().ok()?.parse().ok());
                 self.left = if is_bare { Some(0) } else { length };
             }
             HttpTask::Body(Some(piece), _) => {
+                if self.is_failed_call && !piece.is_empty() {
+                    // It says how it ended, and goes on all the same.
+                    (self.is_failed_call, self.left) = (false, None);
+                    session.write_response_tasks(std::mem::take(&mut self.last)).await?;
+                }
                 let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 self.left = self.left.map(|it| it.saturating_sub(bytes));
             }
@@ -163,7 +174,12 @@ impl Download {
         if !self.is_whole && !has_all {
             return Error::e_explain(ErrorType::ConnectionClosed, "the answer broke off");
         }
-        if !self.is_whole {
+        if self.is_failed_call {
+            self.last.truncate(1);
+            if let Some(HttpTask::Header(_, is_end)) = self.last.first_mut() {
+                *is_end = true;
+            }
+        } else if !self.is_whole {
             // An answer of our own ends without a word, and HTTP/2 needs one.
             self.last.push(HttpTask::Done);
         }

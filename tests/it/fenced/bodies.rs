@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use serde_json::Value;
-use tidegate_harness::{Connection, H2, Request, wait_until};
+use tidegate_harness::{Connection, H2, Reply, Request, wait_until};
 
 use super::{fenced, is_replay, order};
 use crate::protocols::bodies::{chunked, interim};
@@ -58,21 +58,27 @@ fn a_long_body_is_told_apart_at_its_last_byte() {
     assert_eq!(setting.effects("long"), (1, 1));
 }
 
-/// Sends a body in chunks, by hand; whoever waits for 100 sends it only then.
-fn send_chunked(setting: &Setting, key: &str, body: &[u8], expect: bool) -> Value {
+/// Sends a body by hand, in chunks or with its length; whoever waits for 100 sends it only then.
+fn send_by_hand(setting: &Setting, key: &str, body: &[u8], way: (&str, bool)) -> Value {
+    let (framing, expect) = way;
+    let (field, body) = match framing {
+        "chunked" => ("Transfer-Encoding: chunked".to_owned(), chunked(body)),
+        _ => (format!("Content-Length: {}", body.len()), body.to_vec()),
+    };
     let mut stream = TcpStream::connect(setting.door).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let expectation = if expect { "Expect: 100-continue\r\n" } else { "" };
     let head = format!(
         "POST /orders HTTP/1.1\r\nHost: a\r\nIdempotency-Key: {key}\r\nX-Test-Id: {key}\r\n\
-         Authorization: Bearer alice\r\n{expectation}Transfer-Encoding: chunked\r\n\
+         Authorization: Bearer alice\r\n{expectation}{field}\r\n\
          Connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    if expect {
+    // Whoever sends nothing has nothing to wait for.
+    if expect && !body.is_empty() {
         assert_eq!(interim(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n", "{key}");
     }
-    stream.write_all(&chunked(body)).unwrap();
+    stream.write_all(&body).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{key}: {answer}");
@@ -80,16 +86,52 @@ fn send_chunked(setting: &Setting, key: &str, body: &[u8], expect: bool) -> Valu
 }
 
 #[test]
-fn chunked_bodies_arrive_with_and_without_an_expectation() {
+fn bodies_arrive_in_chunks_and_with_a_length_with_and_without_an_expectation() {
     let setting = Setting::of(&["near"], &fenced("api"));
     for size in SIZES {
         let body = pattern(size);
         let wanted = said_of(&setting, &body);
-        for expect in [false, true] {
-            let key = format!("chunked-{size}-{expect}");
+        for way in [("chunked", false), ("chunked", true), ("length", false), ("length", true)] {
+            let key = format!("{}-{size}-{}", way.0, way.1);
             for _ in 0..2 {
-                assert_eq!(told(&send_chunked(&setting, &key, &body, expect)), wanted, "{key}");
+                assert_eq!(told(&send_by_hand(&setting, &key, &body, way)), wanted, "{key}");
             }
+            assert_eq!(setting.effects(&key), (1, 1), "{key}");
+        }
+    }
+}
+
+/// Sends a body over HTTP/2, with its length or without.
+fn send_over_h2(h2: &H2, request: &Request, body: &[u8], has_length: bool) -> Reply {
+    if has_length {
+        return h2.send(request).unwrap();
+    }
+    let mut upload = h2.upload(request).unwrap();
+    for piece in body.chunks(60_000) {
+        upload.send(piece).unwrap();
+    }
+    upload.finish();
+    let mut stream = upload.answer().unwrap();
+    while let Some(piece) = stream.read_piece().unwrap() {
+        stream.head.body.extend_from_slice(&piece);
+    }
+    stream.head.clone()
+}
+
+#[test]
+fn bodies_over_http_2_arrive_with_and_without_a_length_and_an_expectation() {
+    let setting = Setting::of(&["near"], &fenced("api"));
+    let h2 = H2::open(&setting.url("/")).unwrap();
+    for size in SIZES {
+        let body = pattern(size);
+        let wanted = said_of(&setting, &body);
+        for (has_length, expect) in [(false, false), (false, true), (true, true)] {
+            let key = format!("h2-{size}-{has_length}-{expect}");
+            let request = order(&setting, "POST", &key).body(body.clone());
+            let request = if expect { request.header("Expect", "100-continue") } else { request };
+            let first = send_over_h2(&h2, &request, &body, has_length);
+            assert_eq!((first.status, told(&first.json())), (200, wanted.clone()), "{key}");
+            is_replay(&send_over_h2(&h2, &request, &body, has_length), &first);
             assert_eq!(setting.effects(&key), (1, 1), "{key}");
         }
     }

@@ -1,7 +1,15 @@
 //! What a client is told of a write that is not delivered.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora_proxy::Session;
+use tidegate_core::fence::call;
 use tidegate_core::fence::key::EmptyField;
 use tidegate_core::fence::reply::Reply;
 use tidegate_core::fence::source::KeyError;
@@ -9,7 +17,9 @@ use tidegate_core::fence::webhook::SignatureError;
 use tidegate_fence::Refusal;
 use tidegate_fence::store::Failure;
 
-use crate::answer::Problem;
+use crate::answer::{Problem, drain};
+use crate::fencing::replay::{CODE, MESSAGE};
+use crate::headers::{PROXY_STATUS, REQUEST_ID};
 
 /// The error type of `Proxy-Status` for what its sender did wrong.
 const REQUEST: &str = "http_request_error";
@@ -96,5 +106,72 @@ impl Problem {
                 held(422, "fence_key_reused", "the key was used for another request")
             }
         })
+    }
+
+    /// Sends the answer to a gRPC call, which ends with it.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn send_to_call(
+        &self,
+        session: &mut Session,
+        id: Option<&HeaderValue>,
+    ) -> Result<()> {
+        drain(session).await;
+        let mut header = ResponseHeader::build(200, Some(6))?;
+        header.insert_header(CONTENT_TYPE, "application/grpc")?;
+        header.insert_header(CODE, self.code_of_call().to_string())?;
+        header.insert_header(MESSAGE, message(&self.title))?;
+        header.insert_header(PROXY_STATUS, self.proxy_status())?;
+        if let Some(after) = self.retry_after {
+            header.insert_header(RETRY_AFTER, after.as_secs().max(1).to_string())?;
+        }
+        if let Some(id) = id {
+            header.insert_header(REQUEST_ID, id.clone())?;
+        }
+        // The head itself has to end the stream: a client takes an empty piece for half an answer.
+        let head = HttpTask::Header(Box::new(header), true);
+        session.write_response_tasks(vec![head]).await.map(drop)
+    }
+
+    /// The code of a call that ends like this. What is under way is worth another try; what nobody
+    /// knows is not, before somebody has looked.
+    fn code_of_call(&self) -> u16 {
+        match self.code {
+            "fence_in_flight" => call::UNAVAILABLE,
+            "fence_already_executed" => call::ALREADY_EXISTS,
+            _ => call::code_of(self.status),
+        }
+    }
+}
+
+/// A sentence as gRPC sends it: what is not printable is written in hexadecimal.
+fn message(title: &str) -> String {
+    let mut message = String::with_capacity(title.len());
+    for byte in title.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => message.push(char::from(byte)),
+            // A string takes everything.
+            _ => write!(message, "%{byte:02X}").unwrap_or_default(),
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_in_a_word_that_its_client_understands() {
+        let code = |problem: &Problem| problem.code_of_call();
+        let after = Duration::from_secs(1);
+        let duplicate = |reply| code(&Problem::duplicate(&reply).unwrap());
+        assert_eq!(duplicate(Reply::InFlight { status: 409, retry_after: after }), 14);
+        assert_eq!(duplicate(Reply::OutcomeUnknown), 9);
+        assert_eq!(duplicate(Reply::Mismatch), 3);
+        assert_eq!(code(&Problem::unclaimed(Refusal::Store(Failure::Down))), 14);
+        assert_eq!(code(&Problem::unclaimed(Refusal::Quota)), 8);
+        assert_eq!(message("a \u{e9} 5 %\n"), "a %C3%A9 5 %25%0A");
     }
 }

@@ -184,12 +184,31 @@ impl Proxy {
         ctx: &mut Ctx,
         problem: &Problem,
     ) -> Result<()> {
+        self.answers(ctx, problem);
+        problem.send(session, ctx.id.as_ref()).await
+    }
+
+    /// The same to a request that may be a gRPC call, which is answered in its own words.
+    pub(super) async fn answer_to(
+        &self,
+        carriage: Carriage,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        problem: &Problem,
+    ) -> Result<()> {
+        if carriage != Carriage::Grpc {
+            return self.answer(session, ctx, problem).await;
+        }
+        self.answers(ctx, problem);
+        problem.send_to_call(session, ctx.id.as_ref()).await
+    }
+
+    fn answers(&self, ctx: &mut Ctx, problem: &Problem) {
         ctx.code = Some(problem.code);
         if ctx.end == End::Complete {
             ctx.end = End::Answered;
         }
         self.metrics.answered(problem.code);
-        problem.send(session, ctx.id.as_ref()).await
     }
 }
 

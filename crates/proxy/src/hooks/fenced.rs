@@ -66,7 +66,7 @@ impl Proxy {
             Ok(prepared) => prepared,
             Err(problem) => {
                 self.fence_made(ctx, place, problem.code);
-                self.answer(session, ctx, &problem).await?;
+                self.answer_to(carriage, session, ctx, &problem).await?;
                 return Ok(true);
             }
         };
@@ -91,13 +91,13 @@ impl Proxy {
                     is_503_refusal: of_route.is_503_refusal,
                     is_authenticated: named.is_authenticated,
                 };
-                let delivery = delivery.judged(judging, of_route.answer_bytes_max);
+                let delivery = delivery.judged(judging, (of_route.answer_bytes_max, carriage));
                 let freight = Freight::new(ctx, session.req_header().version, carriage, delivery);
                 self.send_out(session, ctx, (freight, lease), start).await?;
             }
             Fate::Refused(problem) => {
                 self.fence_made(ctx, place, problem.code);
-                self.answer(session, ctx, &problem).await?;
+                self.answer_to(carriage, session, ctx, &problem).await?;
             }
             Fate::Known(claimed, waited) => {
                 let of = (of_route, &named);
@@ -179,21 +179,35 @@ impl Proxy {
         } else {
             reply::to(&claimed, &replying, waited)
         };
-        let Some(reply) = reply else {
+        let Some(mut reply) = reply else {
             return Error::e_explain(
                 ErrorType::InternalError,
                 "a claim that was won is no duplicate",
             );
         };
+        let carriage = carriage(session);
+        if let reply::Reply::Replay { answer, body } = reply
+            && carriage == Carriage::Grpc
+            && (body.is_none() || (answer.status == 200 && !replay::is_of_call(answer)))
+        {
+            // A call cannot be shown less than all of its answer.
+            reply = reply::Reply::AlreadyExecuted(answer);
+        }
         if let (reply::Reply::Replay { answer, body }, Some(record)) = (&reply, held) {
             ctx.code = Some("fence_replayed");
             ctx.end = End::Answered;
             self.metrics.answered("fence_replayed");
             let age = clock::now().since(record.created);
-            return replay::send(session, (answer, *body), age, ctx.id.as_ref()).await;
+            let id = ctx.id.as_ref();
+            return match (carriage, body) {
+                (Carriage::Grpc, Some(body)) if replay::is_of_call(answer) => {
+                    replay::send_to_call(session, (answer, body), age, id).await
+                }
+                _ => replay::send(session, (answer, *body), age, id).await,
+            };
         }
         match Problem::duplicate(&reply) {
-            Some(problem) => self.answer(session, ctx, &problem).await,
+            Some(problem) => self.answer_to(carriage, session, ctx, &problem).await,
             None => Error::e_explain(ErrorType::InternalError, "an answer without a record"),
         }
     }

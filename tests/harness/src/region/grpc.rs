@@ -31,6 +31,7 @@ enum Method {
     Bidi,
     Fail,
     FailLate,
+    Code,
 }
 
 /// How a call ended.
@@ -61,6 +62,8 @@ pub(crate) fn answer(request: Request<Incoming>) -> Response<Body> {
         "Bidi" => Method::Bidi,
         "Fail" => Method::Fail,
         "FailLate" => Method::FailLate,
+        // Fails with the code that the message names, and with nothing before it.
+        "Code" => Method::Code,
         "FailAtOnce" => return trailers_only(FAILED_PRECONDITION, "refused at once"),
         _ => return trailers_only(UNIMPLEMENTED, "no such method"),
     };
@@ -126,6 +129,11 @@ async fn run(method: Method, mut messages: Messages, feed: &Feed) -> io::Result<
             while let Some(message) = messages.next().await? {
                 send(&message).await?;
             }
+        }
+        Method::Code => {
+            let message = messages.next().await?.unwrap_or_default();
+            let code = String::from_utf8_lossy(&message).parse().map_err(io::Error::other)?;
+            return Ok(Status { code, message: "the code that was asked for".to_owned() });
         }
         Method::Fail => return Ok(failed("failed as asked")),
         Method::FailLate => {
