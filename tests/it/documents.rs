@@ -36,7 +36,7 @@ fn families(scrape: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_readme_names_every_metric_and_no_other() {
-    let more = "fence: { store: { embedded: { path: fence.db } } }".to_owned();
+    let more = "gates: {}\nfence: { store: { embedded: { path: fence.db } } }".to_owned();
     let setting = Setting::three(&PolicyText { more, ..PolicyText::default() });
     let scrape = setting.balancer.ask_admin("/metrics").expect("an answer").text();
     let named = named_metrics(&read("README.md"));
@@ -49,8 +49,10 @@ fn the_readme_names_every_metric_and_no_other() {
         .chain(["crates/control/src/metrics/policy.rs", "crates/proxy/src/metrics/fence.rs"]);
     let sources =
         sources.chain(["crates/proxy/src/metrics.rs", "crates/proxy/src/connection/metrics.rs"]);
-    let sources: String =
-        sources.chain(["crates/control/src/metrics/scrape.rs"]).map(read).collect();
+    let sources: String = sources
+        .chain(["crates/control/src/metrics/scrape.rs", "crates/control/src/gates/metrics.rs"])
+        .map(read)
+        .collect();
     let stem = |name: &str| {
         let name = name.trim_end_matches("_total").trim_end_matches("_info");
         name.trim_end_matches("_seconds").to_owned()
@@ -75,8 +77,8 @@ fn the_verbs_and_flags_of_the_readme_exist() {
         let verb = words.next().expect("a verb");
         assert!(verbs.contains(&format!("  {verb} ")), "no verb `{verb}`");
         let mut path = vec![verb];
-        // The fence has verbs of its own.
-        path.extend(words.by_ref().take(usize::from(verb == "fence")));
+        // The fence and the gates have verbs of their own.
+        path.extend(words.by_ref().take(usize::from(matches!(verb, "fence" | "gate"))));
         let of_verb = help(&path);
         assert!(!of_verb.is_empty(), "no verb {path:?}");
         for flag in words.filter(|it| it.starts_with("--")) {

@@ -9,6 +9,7 @@ mod drain;
 mod explain;
 mod failover;
 mod fenced;
+mod gates;
 mod manager;
 mod nemesis;
 mod operator;

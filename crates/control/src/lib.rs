@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod controller;
 pub mod endpoints_file;
+pub mod gates;
 pub mod handle;
 pub mod ledger;
 pub mod metrics;
@@ -24,6 +25,7 @@ mod tasks;
 mod trial;
 
 pub use controller::Controller;
+pub use gates::Gates;
 pub use handle::Handle;
 pub use ledger::Ledger;
 pub use world::World;

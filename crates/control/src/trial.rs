@@ -69,6 +69,7 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
         stop: StopRules::default(),
         watch: None,
         fence: None,
+        gates: None,
     }
 }
 

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::ask::Intent;
 use crate::contract::Contract;
+use crate::gate::rules::GateRules;
 use crate::id::{Name, RegionId, RegionSet};
 
 use fencing::{FenceRules, RouteFence};
@@ -66,6 +67,8 @@ pub struct Policy {
     pub watch: Option<Duration>,
     /// How writes are remembered; there must be one if a route is fenced.
     pub fence: Option<FenceRules>,
+    /// What must be proven before traffic may be moved; nothing may be moved without it.
+    pub gates: Option<Arc<GateRules>>,
 }
 
 impl Policy {

@@ -1,14 +1,13 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 25] = [
+const FEATURES: [(&str, &str); 24] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
     ("client_geo", "use `strategy: nearest` or `strategy: measured`"),
     ("client_ca", "remove it"),
     ("dns", "list the addresses, or keep them in a file: `{ file: eu.endpoints }`"),
-    ("gate", "remove it"),
     ("gated", "use `manual: true` or `after: 10m`"),
     ("geo", "use `distance` or `strategy: measured`"),
     ("http3", "remove it"),
@@ -74,6 +73,6 @@ mod tests {
 
     #[test]
     fn a_known_feature_is_told_apart_from_an_unknown_word() {
-        assert!(feature("gate").is_some() && feature("gait").is_none());
+        assert!(feature("cache").is_some() && feature("cachet").is_none());
     }
 }

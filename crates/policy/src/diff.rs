@@ -16,6 +16,7 @@ use crate::report::printable;
 
 mod facts;
 mod fence;
+mod gates;
 mod written;
 
 /// What a policy says, thing by thing.

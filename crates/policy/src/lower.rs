@@ -23,6 +23,7 @@ mod contract;
 mod doors;
 mod fence;
 mod fenced;
+mod gates;
 mod regions;
 mod routes;
 mod rules;
@@ -37,6 +38,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
     let regions = lowering.regions(file);
     let residencies = lowering.residencies(&file.residency, &regions);
     let contract = &file.contract;
+    let probing = lowering.probing(contract);
     Policy {
         site: lowering.site(file.site.as_deref()),
         listeners: lowering.listeners(&file.listeners),
@@ -44,7 +46,6 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         threads: lowering.whole(&root.key("threads"), file.threads, 1..=1024),
         access_log: file.access_log,
         contract: lowering.contract(contract),
-        probing: lowering.probing(contract),
         ejection: lowering.ejection(file.ejection.as_ref()),
         failback: lowering.failback(&file.failback),
         measuring: lowering.measuring(&file.measured),
@@ -58,6 +59,8 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         stop: lowering.stop(&file.stop),
         watch: lowering.watch(&file.watch),
         fence: lowering.fence(file.fence.as_ref()),
+        gates: lowering.gates(file, &probing),
+        probing,
         regions,
     }
 }

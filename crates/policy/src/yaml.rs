@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod contract;
 mod fence;
 mod forms;
+mod gates;
 mod rules;
 mod sticky;
 
@@ -19,7 +20,11 @@ pub(crate) use fence::{
     StoreDown,
 };
 pub(crate) use forms::{
-    AddressText, DeadlineText, DurationText, Entries, PercentText, SizeText, WatchText,
+    AddressText, DeadlineText, DurationText, Entries, FigureText, PercentText, SizeText, WatchText,
+};
+pub(crate) use gates::{
+    Blobs, DeltaS, DriftBy, Embeddings, Emergency, FromContract, Gates, IgnoredSeeds, Limits, Loss,
+    Probes, Question, Questions, Queue,
 };
 pub(crate) use rules::{
     Drain, Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
@@ -95,6 +100,8 @@ pub(crate) struct File {
     /// How writes are remembered, so that each one is delivered at most once; needed where a route
     /// has `fence`.
     pub(crate) fence: Option<Fence>,
+    /// What must be proven before traffic may be moved from one region to another.
+    pub(crate) gates: Option<Gates>,
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,

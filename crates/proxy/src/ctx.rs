@@ -371,6 +371,7 @@ pub(crate) mod tests {
             stop: StopRules::default(),
             watch: None,
             fence: None,
+            gates: None,
         }
     }
 

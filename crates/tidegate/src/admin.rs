@@ -11,7 +11,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use serde_json::{Value as Json, json};
 use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
-use tidegate_control::{Handle, clock};
+use tidegate_control::{Gates, Handle, clock};
 use tidegate_core::board::Event;
 use tidegate_proxy::connection::Connection;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -25,6 +25,7 @@ use crate::upgrade::{Progress, Upgrades};
 use crate::verbs::VERSION;
 
 pub(crate) mod fence;
+mod gates;
 pub(crate) mod open;
 mod policy;
 mod upgrade;
@@ -60,6 +61,7 @@ pub(crate) struct Admin {
     reloads: Reloads,
     upgrades: Upgrades,
     fence: Option<Desk>,
+    gates: Gates,
     rights: Rights,
 }
 
@@ -143,11 +145,11 @@ impl Admin {
     pub(crate) fn new(
         handle: Handle,
         upgrades: Upgrades,
-        (reloads, fence): (Reloads, Option<Desk>),
+        (reloads, fence, gates): (Reloads, Option<Desk>, Gates),
         rights: Rights,
     ) -> Self {
         let (metrics, ending) = (Arc::clone(handle.metrics()), upgrades.ending().clone());
-        Self { handle, metrics, ending, reloads, upgrades, fence, rights }
+        Self { handle, metrics, ending, reloads, upgrades, fence, gates, rights }
     }
 
     async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
@@ -189,6 +191,9 @@ impl Admin {
             ("POST", ["v1", "window", verb @ ("open" | "close")]) => {
                 self.ask_for_window(verb, body).await
             }
+            ("GET" | "HEAD", ["v1", "gates"]) => {
+                gates::told(&self.gates, &self.gates.policy(), query).await
+            }
             (_, ["v1", "fence", page @ ..]) => self.fence(method, page, (query, body)).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
             ("POST", ["v1", "regions", region, verb]) => self.change((region, None), verb).await,
@@ -199,7 +204,7 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "no_such_page",
                 "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy, \
-                 /v1/drains, /v1/streams, /v1/window, /v1/fence",
+                 /v1/drains, /v1/streams, /v1/window, /v1/gates, /v1/fence",
             ),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod fence;
+pub(crate) mod gate;
 
 /// Exit code of a bad policy or a failed start.
 pub(crate) const FAILED: u8 = 1;
@@ -91,6 +92,23 @@ pub(crate) enum Verb {
     /// Look at the memory of writes, and end doubts.
     #[command(subcommand)]
     Fence(fence::Fence),
+    /// Say whether traffic may be moved, on what grounds, and why not.
+    #[command(subcommand)]
+    Gate(gate::Gate),
+    /// Say whether a region could take over from another one, condition by condition.
+    ///
+    /// Nothing is moved: only `--dry-run` is built into this version. Exits with 0 if the gate is
+    /// open for reads and writes, and with 1 if it is not.
+    Promote {
+        /// Move nothing.
+        #[arg(long, required = true)]
+        dry_run: bool,
+        /// The region that is left is lost: ask the emergency gate, not the planned one.
+        #[arg(long)]
+        emergency: bool,
+        #[command(flatten)]
+        asked: gate::Asked,
+    },
     /// Let a new process take over, without a request or stream being lost.
     ///
     /// A running balancer starts the program that lies at its path now, with its own arguments,

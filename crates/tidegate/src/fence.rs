@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use crate::say::Trouble;
 
 pub(crate) mod desk;
+pub(crate) mod evidence;
 mod text;
 pub(crate) mod verbs;
 

@@ -18,6 +18,7 @@ mod drain;
 mod ending;
 mod explain;
 mod fence;
+mod gate;
 mod notify;
 mod process_key;
 mod region;
@@ -68,6 +69,8 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Drains(admin) => drain::drains(&admin, output),
         Verb::Streams(asked) => drain::streams(&asked, output),
         Verb::Fence(verb) => fence::verbs::carry_out(&verb, output),
+        Verb::Gate(verb) => gate::carry_out(&verb, output),
+        Verb::Promote { dry_run: _, emergency, asked } => gate::promote(&asked, emergency, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
         Verb::Window(asked) => window::window(&asked, output),
         Verb::Upgrade { binary, within, force, admin } => {

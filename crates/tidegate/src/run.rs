@@ -11,9 +11,9 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora_proxy::HttpProxy;
-use tidegate_control::Controller;
 use tidegate_control::endpoints_file::NotEndpoints;
 use tidegate_control::metrics::Metrics;
+use tidegate_control::{Controller, Gates};
 use tidegate_core::policy::{EndpointAddress, Listener, Policy};
 use tidegate_proxy::Proxy;
 use tidegate_proxy::access::AccessLog;
@@ -24,6 +24,7 @@ use crate::cli;
 use crate::doors::{Address, DoorService, Doors, Inherited, Lent, Wish};
 use crate::ending::Ending;
 use crate::fence::desk::Desk;
+use crate::fence::evidence::FenceEvidence;
 use crate::fence::{self, Keeping};
 use crate::notify;
 use crate::process_key;
@@ -130,6 +131,8 @@ impl Balancer {
         let (of_proxy, connections) = door_metrics(&metrics)?;
         let (fences, keeping) = fence::open(&policy, &handle.window())?.unzip();
         let desk = fences.as_ref().and_then(|it| Desk::open(it.fence.clone(), &metrics));
+        let (gates, gate_keeper) = Gates::new(handle.clone());
+        metrics.register(|registry| gates.register(registry));
         let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fences);
         let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
@@ -138,7 +141,8 @@ impl Balancer {
         let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
         let upgrades = Upgrades::new(handle.clone(), ending.clone(), elders.clone(), called);
         let admin = add_admin(&mut server, &policy, (&mut inherited, &lent), |rights| {
-            Admin::new(handle.clone(), upgrades.clone(), (reloads.clone(), desk.clone()), rights)
+            let parts = (reloads.clone(), desk.clone(), gates.clone());
+            Admin::new(handle.clone(), upgrades.clone(), parts, rights)
         })?;
         inherited.close();
         lent.tell_unused(&addresses(&policy));
@@ -147,6 +151,11 @@ impl Balancer {
         let threads = policy.threads;
         server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
         server.add_service(background_service("controller", controller));
+        server.add_service(background_service("gates", gate_keeper));
+        if let Some(desk) = desk {
+            let evidence = FenceEvidence::new(gates, desk);
+            server.add_service(background_service("fence-evidence", evidence));
+        }
         server.add_service(background_service("reload", ReloadService::new(reloader)));
         server.add_service(background_service("upgrades", upgrades.clone()));
         let stop = Stop { handle, doors, admin, elders, ending };

@@ -6,6 +6,7 @@ pub(crate) mod book;
 mod chat;
 mod contract;
 pub(crate) mod effects;
+pub(crate) mod evidence;
 pub(crate) mod faults;
 pub(crate) mod flow;
 pub(crate) mod grpc;
@@ -35,6 +36,7 @@ use self::answer::Call;
 use self::book::{Book, Written};
 use self::contract::Contract;
 use self::effects::{Effect, Effects};
+use self::evidence::Evidence;
 use self::faults::Fault;
 use self::wire::{Ending, Link, Links, Wire};
 use crate::ports::Reservation;
@@ -50,6 +52,7 @@ pub(crate) struct Shared {
     contract: Contract,
     effects: Effects,
     book: Book,
+    evidence: Evidence,
     fault: Mutex<Option<Fault>>,
     latency: Mutex<Duration>,
     contract_latency: Mutex<Duration>,
@@ -95,9 +98,10 @@ impl FakeRegion {
     pub fn try_start_at(name: &str, address: SocketAddr) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            contract: Contract::new(name),
+            contract: Contract::new(name, &Evidence::default().summary()),
             effects: Effects::default(),
             book: Book::default(),
+            evidence: Evidence::default(),
             fault: Mutex::new(None),
             latency: Mutex::new(Duration::ZERO),
             contract_latency: Mutex::new(Duration::ZERO),
@@ -233,6 +237,31 @@ impl FakeRegion {
     /// The headers of the last question for the contract.
     pub fn last_probe(&self) -> Option<HeaderMap> {
         self.shared.contract.last_probe()
+    }
+
+    /// Stores a blob, or, without bytes, removes it. What the contract says of them stays.
+    pub fn set_blob(&self, key: &str, bytes: Option<&[u8]>) {
+        self.shared.evidence.set_blob(key, bytes);
+    }
+
+    /// What a true contract says of its blobs: count and digest.
+    pub fn blob_summary(&self) -> Value {
+        self.shared.evidence.summary()
+    }
+
+    /// Changes every answer to a probe from now on; what is asked comes first.
+    pub fn spoil_probes(&self, spoil: impl Fn(&Value, &mut Value) + Send + 'static) {
+        self.shared.evidence.spoil(Some(Box::new(spoil)));
+    }
+
+    /// Answers probes well again.
+    pub fn answer_probes_well(&self) {
+        self.shared.evidence.spoil(None);
+    }
+
+    /// How often a probe of the probe set was answered.
+    pub fn probes_answered(&self) -> u64 {
+        self.shared.evidence.asked()
     }
 
     /// Everything that was received and executed, except questions for the contract.

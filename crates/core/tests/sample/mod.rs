@@ -55,6 +55,7 @@ pub(crate) fn policy(regions: &[(&str, u32)]) -> Policy {
         stop: StopRules::default(),
         watch: None,
         fence: None,
+        gates: None,
     }
 }
 

@@ -42,6 +42,9 @@ impl Facts {
         if let Some(fence) = &policy.fence {
             facts.of_fence(fence);
         }
+        if let Some(gates) = &policy.gates {
+            facts.of_gates(gates);
+        }
         facts.add("drain", "", of_drain(&policy.drain));
         facts.add("stop", "", of_stop(&policy.stop));
         for route in &policy.routes {
@@ -77,6 +80,7 @@ impl Facts {
             drain: _,
             stop: _,
             fence: _,
+            gates: _,
         } = policy;
         let socket = socket.as_ref().map(|it| it.display());
         self.add("site", "", said([("name", or_none(site.as_ref()))]));

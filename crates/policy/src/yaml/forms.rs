@@ -109,6 +109,12 @@ text!(
     "^[0-9]+%$"
 );
 text!(
+    /// A figure from 0 to 1: `0.03`.
+    FigureText,
+    "a figure such as `0.03`",
+    r"^(0(\.[0-9]+)?|1(\.0+)?)$"
+);
+text!(
     /// An IP address and a port: `10.0.0.1:8000` or `[2001:db8::1]:8000`.
     AddressText,
     "an address such as `10.0.0.1:8000`",

@@ -19,7 +19,7 @@ use super::effects::Name;
 use super::faults::Fault;
 use super::query::Query;
 use super::wire::{Ending, Link};
-use super::{Shared, chat, flow, grpc, sse, websocket};
+use super::{Shared, chat, evidence, flow, grpc, sse, websocket};
 use crate::runtime::{lock, runtime};
 
 /// One request and where it came in.
@@ -56,6 +56,7 @@ impl Call {
         let mut response = match request.uri().path() {
             "/contract" => self.contract(request).await?,
             "/fault" if request.method() == Method::PUT => self.switch(request).await?,
+            "/manifest" | "/probe" | "/v1/embeddings" => self.evidence(request).await?,
             _ => self.ordinary(request).await?,
         };
         if let Ok(name) = HeaderValue::from_str(&self.shared.name) {
@@ -85,6 +86,21 @@ impl Call {
             tokio::time::sleep(latency).await;
         }
         Ok(self.shared.contract.answer(fault))
+    }
+
+    /// What gates are judged from; like the contract it leaves no effect.
+    async fn evidence(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
+        if lock(&self.shared.fault).is_some_and(Fault::hangs_contract) {
+            return pending().await;
+        }
+        let path = request.uri().path().to_owned();
+        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let contract = self.shared.contract.get();
+        Ok(match path.as_str() {
+            "/manifest" => self.shared.evidence.manifest(),
+            "/probe" => self.shared.evidence.probe(&body, contract.get("index_hash")),
+            _ => evidence::embeddings(&body),
+        })
     }
 
     /// `PUT /fault` with the name of a fault sets it; an empty body clears it.

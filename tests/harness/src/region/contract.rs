@@ -36,7 +36,7 @@ pub(crate) struct Contract {
 }
 
 impl Contract {
-    pub(crate) fn new(region: &str) -> Self {
+    pub(crate) fn new(region: &str, blobs: &Value) -> Self {
         let original = json!({
             "ready": true,
             "region": region,
@@ -49,7 +49,7 @@ impl Contract {
             "metric": "cosine",
             "analyzer": "icu-v3",
             "build_ts": "2025-08-01T00:00:00Z",
-            "blob_manifest": { "count": 3, "digest": "sha256:5e1f" },
+            "blob_manifest": blobs,
             "queue": { "depth": 0, "oldest_age_ms": 0, "watermark": 0 },
         });
         let current = original.clone();
