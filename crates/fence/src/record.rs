@@ -17,7 +17,7 @@ use tidegate_core::id::Epoch;
 
 mod crc;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The version that is written.
 pub const VERSION: u8 = 1;

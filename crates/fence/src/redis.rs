@@ -38,6 +38,8 @@ mod recovery;
 mod scripts;
 mod tls;
 mod topology;
+#[cfg(test)]
+mod untrusted;
 
 pub use founding::{FoundError, Founded, How};
 pub use tls::TlsError;

@@ -43,6 +43,8 @@ fn value(digit: u8) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -60,6 +62,46 @@ mod tests {
             ["Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z===", "====", "-_-_", "Zm8=Zm8=", "Zm8 "]
         {
             check(odd, None);
+        }
+    }
+
+    /// The one right way to write some bytes.
+    fn encode(bytes: &[u8]) -> String {
+        let letter = |value: u32| {
+            (0..=255).find(|digit| super::value(*digit) == Some(value)).map(char::from).unwrap()
+        };
+        let mut digits = String::new();
+        for chunk in bytes.chunks(3) {
+            let group = chunk.iter().fold(0, |group, byte| group << 8 | u32::from(*byte));
+            let group = group << (8 * (3 - chunk.len()));
+            let all: String =
+                [18, 12, 6, 0].map(|shift| letter(group >> shift & 63)).iter().collect();
+            digits.push_str(&all[..=chunk.len()]);
+            digits.push_str(&"=="[..3 - chunk.len()]);
+        }
+        digits
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn all_bytes_can_be_written(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+            prop_assert_eq!(decode(encode(&bytes).as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn whatever_is_read_is_written_in_the_one_right_way(
+            digits in "([A-Za-z0-9+/]{4}){0,3}[AQgw/+=]{0,4}",
+        ) {
+            if let Some(bytes) = decode(digits.as_bytes()) {
+                prop_assert_eq!(encode(&bytes), digits);
+            }
+        }
+
+        #[test]
+        fn no_digits_panic(digits in prop::collection::vec(any::<u8>(), 0..70)) {
+            decode(&digits);
         }
     }
 }

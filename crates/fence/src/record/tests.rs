@@ -103,7 +103,7 @@ fn state() -> impl Strategy<Value = State> {
     prop_oneof![Just(State::InFlight), answer, doubt.prop_map(State::InDoubt)]
 }
 
-fn record() -> impl Strategy<Value = Record> {
+pub(crate) fn record() -> impl Strategy<Value = Record> {
     let numbers = any::<(u64, u64, u64, u64, u8, bool, bool)>();
     (numbers, any::<Option<[u8; 16]>>(), state()).prop_map(|(numbers, fingerprint, state)| {
         let (incarnation, serial, epoch, created, attempt, is_degraded, is_resurrected) = numbers;

@@ -143,4 +143,4 @@ pub(super) fn code(value: &Value) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -49,7 +49,7 @@ impl Told {
 }
 
 /// Where a command has to go instead.
-enum Elsewhere {
+pub(super) enum Elsewhere {
     Moved(RedisNode),
     Ask(RedisNode),
 }
@@ -223,7 +223,7 @@ pub(super) fn refused(error: &ServerError) -> Failure {
     }
 }
 
-fn elsewhere(value: &Value) -> Option<Elsewhere> {
+pub(super) fn elsewhere(value: &Value) -> Option<Elsewhere> {
     let kind = error(value)?.kind()?;
     if !matches!(kind, ServerErrorKind::Moved | ServerErrorKind::Ask) {
         return None;

@@ -207,7 +207,7 @@ impl Shared {
 }
 
 /// The keys that scripts have told of.
-fn keys(answers: &[(u16, Value)]) -> Result<Vec<FenceKey>, Failure> {
+pub(super) fn keys(answers: &[(u16, Value)]) -> Result<Vec<FenceKey>, Failure> {
     let mut keys = Vec::new();
     for (_, answer) in answers {
         word(answer)?;
@@ -235,7 +235,7 @@ pub(super) fn line(key: FenceKey, resolution: &Resolution, audit: &Audit) -> Vec
     line
 }
 
-fn read_line(bytes: &[u8]) -> Option<AuditLine> {
+pub(super) fn read_line(bytes: &[u8]) -> Option<AuditLine> {
     let (at, rest) = bytes.split_first_chunk()?;
     let (key, rest) = rest.split_first_chunk()?;
     let (whose, rest) = rest.split_at_checked(16)?;

@@ -174,7 +174,11 @@ impl Monitor {
             looked.findings.push(wrong(Check::Reachable, name, seen));
             return looked;
         };
-        if !info.is_master() || info.identity() != identity {
+        // Lanes connect one by one, and it may have become another one in between. Nobody opens the
+        // gate for a lane of an old life, so it would hold all claims for ever.
+        let claims = node.claims.known().and_then(Result::ok);
+        let is_old = claims.is_some_and(|claims| claims != identity);
+        if !info.is_master() || info.identity() != identity || is_old {
             // It was demoted, or more, behind connections that have stayed.
             node.shut();
             node.hang_up.notify_waiters();
@@ -322,7 +326,7 @@ impl Shared {
     }
 }
 
-fn marker(answer: &Value) -> Option<Marker> {
+pub(super) fn marker(answer: &Value) -> Option<Marker> {
     let [generation, born, sequence] = list(answer)? else { return None };
     let generation = std::str::from_utf8(text(generation)?).ok()?;
     let generation = u64::from_str_radix(generation, 16).ok()?;

@@ -139,7 +139,7 @@ async fn connect(
     Ok(connection)
 }
 
-fn one(answer: &Value) -> Option<Masters> {
+pub(super) fn one(answer: &Value) -> Option<Masters> {
     let [host, port] = list(answer)? else { return None };
     Some(Masters::One(node(host, port, None)?))
 }
@@ -152,7 +152,7 @@ fn node(host: &Value, port: &Value, asked: Option<&RedisNode>) -> Option<RedisNo
 }
 
 /// Each line has the first and the last slot, the master, and its replicas.
-fn many(answer: &Value, asked: &RedisNode) -> Option<Masters> {
+pub(super) fn many(answer: &Value, asked: &RedisNode) -> Option<Masters> {
     let mut ranges = Vec::new();
     for line in list(answer)? {
         let [first, last, master, ..] = list(line)? else { return None };

@@ -4,6 +4,7 @@
 mod access;
 mod cold;
 mod copies;
+mod garbled;
 mod gone;
 mod handover;
 mod moving;

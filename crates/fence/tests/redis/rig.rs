@@ -200,7 +200,12 @@ impl Rig {
         let began = now();
         let mut told = self.told(key()).await;
         while told != expected {
-            assert!(began.elapsed() < EVENTUALLY, "{told}, and {expected} was awaited");
+            let findings = || self.fence.findings().into_iter().filter(|it| !it.is_ok);
+            assert!(
+                began.elapsed() < EVENTUALLY,
+                "{told}, and {expected} was awaited: {:?}",
+                findings().collect::<Vec<_>>()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
             told = self.told(key()).await;
         }

@@ -1,5 +1,9 @@
 //! Ids as their senders write them, and as they should not.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::key::FenceKey;
 use super::*;
 
 fn given<T>(headers: &[(&str, &str)], body: &str, ask: impl FnOnce(&Given<'_>) -> T) -> T {
@@ -86,4 +90,69 @@ fn one_id_is_another_key_from_another_source() {
     ];
     let names: std::collections::HashSet<Unscoped> = all.into_iter().map(Result::unwrap).collect();
     assert_eq!(names.len(), 4);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_key_can_be_quoted(key in "[!-~]{1,255}") {
+        let escaped = key.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = format!("\"{escaped}\"");
+        prop_assert_eq!(idempotency_key(&[quoted.as_bytes()]), Ok(key.clone()));
+        if !key.contains('"') {
+            prop_assert_eq!(idempotency_key(&[key.as_bytes()]), Ok(key));
+        }
+    }
+
+    #[test]
+    fn a_key_is_visible_and_short_whatever_comes(
+        value in vec(prop_oneof![3 => 0x20..0x7f_u8, 1 => any::<u8>()], 0..300),
+        quoted: bool,
+    ) {
+        let value = if quoted { [b"\"", &*value, b"\""].concat() } else { value };
+        if let Ok(key) = idempotency_key(&[&value]) {
+            prop_assert!((1..=ID_BYTES_MAX).contains(&key.len()));
+            prop_assert!(key.bytes().all(|it| it.is_ascii_graphic()), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_comes_is_named_or_refused_and_always_the_same(
+        headers in vec(vec(any::<u8>(), 0..12), 0..3),
+        body in prop_oneof![
+            vec(any::<u8>(), 0..40),
+            r#"\{("(id|source|x)":("[a\\u00-9]{0,5}"|[0-9]{1,2}|\[\]),?){0,3}\}"#.prop_map(String::into_bytes),
+        ],
+    ) {
+        let kind: &[u8] = b"application/cloudevents+json";
+        let ask = |source: Source| {
+            let values = |name: &str| match name {
+                "content-type" if body.len().is_multiple_of(2) => vec![kind],
+                _ => headers.iter().map(Vec::as_slice).collect(),
+            };
+            source.name(&Given { headers: &values, body: &body, body_sha256: [7; 32] })
+        };
+        for source in [
+            Source::IdempotencyKey,
+            Source::StandardWebhooks,
+            Source::GitHub,
+            Source::Stripe,
+            Source::CloudEvents,
+        ] {
+            prop_assert_eq!(ask(source), ask(source));
+            if headers.len() != 1 && !source.needs_body() {
+                prop_assert!(ask(source).is_err(), "none or several");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown(bytes: [u8; 32], odd in "[0-9a-fA-F ×+]{60,68}") {
+        let key = FenceKey(bytes);
+        prop_assert_eq!(FenceKey::parse(&key.to_string()), Some(key));
+        if let Some(key) = FenceKey::parse(&odd) {
+            prop_assert_eq!(key.to_string(), odd.to_lowercase());
+        }
+    }
 }

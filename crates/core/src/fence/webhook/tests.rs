@@ -1,5 +1,9 @@
 //! Signatures made by other programs, and what happens to them on the way.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
 use super::*;
 
 const AT: Moment = Moment(1_700_000_000_000);
@@ -14,11 +18,19 @@ struct Case {
 
 impl Case {
     fn check(&self, secrets: &[Secret], now: Moment) -> Result<Option<Moment>, SignatureError> {
+        self.check_body(self.body.as_bytes(), secrets, now)
+    }
+
+    fn check_body(
+        &self,
+        body: &[u8],
+        secrets: &[Secret],
+        now: Moment,
+    ) -> Result<Option<Moment>, SignatureError> {
         let values = |name: &str| {
             let named = self.headers.iter().filter(|(it, _)| *it == name);
             named.map(|(_, value)| value.as_bytes()).collect()
         };
-        let body = self.body.as_bytes();
         let given = Given { headers: &values, body, body_sha256: [0; 32] };
         verify(self.scheme, secrets, &given, now, TOLERANCE)
     }
@@ -138,5 +150,80 @@ fn odd_signatures_are_named() {
     }
     for odd in ["", "t=1700000000", "v1=00", "t=x,v1=00"] {
         assert_eq!(with(2, 0, Some(odd)), malformed, "{odd}");
+    }
+}
+
+/// What somebody may send who has no secret.
+fn signature() -> impl Strategy<Value = Vec<u8>> {
+    let token = select(vec![
+        "v1,",
+        "v1=",
+        "v1a,",
+        "t=",
+        "1700000000",
+        "sha256=",
+        " ",
+        ",",
+        "=",
+        "L7Hc3tUaUcL1j6PFWZNtNb6DHk1VpI+TqSNBIDmUK90=",
+        "79f159714a0d01d9505691104b38e71f0dbb0d4bdeef387b113d07b870f50db3",
+        "99999999999999999999",
+    ]);
+    let token = token.prop_map(|it| it.as_bytes().to_vec());
+    let part = prop_oneof![6 => token, 1 => vec(any::<u8>(), 0..6)];
+    vec(part, 0..40).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nobody_signs_without_a_secret(
+        headers in vec(vec(signature(), 0..3), 5),
+        body in vec(any::<u8>(), 0..20),
+    ) {
+        let names = [
+            "webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256",
+            "stripe-signature",
+        ];
+        let values = |name: &str| {
+            let place = names.iter().position(|it| *it == name);
+            let values = place.and_then(|place| headers.get(place)).into_iter().flatten();
+            values.map(Vec::as_slice).collect()
+        };
+        let given = Given { headers: &values, body: &body, body_sha256: [0; 32] };
+        let secrets = [Secret::new(b"hidden").unwrap()];
+        for scheme in [Scheme::StandardWebhooks, Scheme::GitHub, Scheme::Stripe] {
+            prop_assert!(verify(scheme, &secrets, &given, AT, TOLERANCE).is_err());
+        }
+    }
+
+    #[test]
+    fn any_change_of_a_signed_body_is_a_forgery(place: Index, mask in 1..=255_u8, more: u8) {
+        for case in cases() {
+            let secrets = [Secret::parse(case.scheme, case.secret).unwrap()];
+            let mut body = case.body.as_bytes().to_vec();
+            let place = place.index(body.len());
+            body[place] ^= mask;
+            let forged = Err(SignatureError::Forged);
+            prop_assert_eq!(case.check_body(&body, &secrets, AT), forged);
+            prop_assert_eq!(case.check_body(&body[..place], &secrets, AT), forged);
+            body[place] ^= mask;
+            prop_assert!(case.check_body(&body, &secrets, AT).is_ok());
+            body.push(more);
+            prop_assert_eq!(case.check_body(&body, &secrets, AT), forged);
+        }
+    }
+
+    #[test]
+    fn the_name_and_the_time_of_a_webhook_are_signed(place: Index, mask in 1..=127_u8) {
+        for header in [0, 1] {
+            let [mut standard, ..] = cases();
+            let mut value = standard.headers[header].1.clone().into_bytes();
+            let place = place.index(value.len());
+            value[place] = (value[place] ^ mask) & 127;
+            standard.headers[header].1 = String::from_utf8(value).unwrap();
+            prop_assert!(standard.at(AT).is_err());
+        }
     }
 }

@@ -122,7 +122,7 @@ fn a_number_is_never_below_nothing() {
 }
 
 /// What a server may answer.
-fn values() -> impl Strategy<Value = Value> {
+pub(in super::super) fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Nil),
         Just(Value::Okay),
@@ -176,6 +176,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_was_answered_is_read_however_it_arrives(
         answers in vec(values(), 1..6),
