@@ -5,6 +5,7 @@
 //! --campaign N` does the same for longer.
 
 mod comparison;
+mod parted;
 mod redis;
 
 use std::io::Write as _;

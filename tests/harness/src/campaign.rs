@@ -60,19 +60,29 @@ impl CampaignPlan {
     /// tries each write once more.
     #[track_caller]
     pub fn run(&self, door: SocketAddr, break_things: impl FnOnce(&Nemesis) + Send) -> Campaign {
+        self.run_at(&[door], break_things)
+    }
+
+    /// The same with several doors; which of them an attempt takes is open.
+    #[track_caller]
+    pub fn run_at(
+        &self,
+        doors: &[SocketAddr],
+        break_things: impl FnOnce(&Nemesis) + Send,
+    ) -> Campaign {
         let began = Instant::now();
         let nemesis = Nemesis::new(self.seed, began);
         let (items, last_words) = items(self);
         let mut attempts = std::thread::scope(|scope| {
             let breaking = scope.spawn(|| break_things(&nemesis));
-            let attempts = self.send(door, began, &items);
+            let attempts = self.send(doors, began, &items);
             nemesis.end();
             if let Err(panic) = breaking.join() {
                 std::panic::resume_unwind(panic);
             }
             attempts
         });
-        attempts.extend(self.send(door, began, &last_words));
+        attempts.extend(self.send(doors, began, &last_words));
         let mut troubles = nemesis.troubles();
         let faults = items.iter().filter_map(Item::trouble);
         troubles.extend(faults);
@@ -81,11 +91,12 @@ impl CampaignPlan {
 
     /// Sends items in their order, each not before it is due.
     #[track_caller]
-    fn send(&self, door: SocketAddr, began: Instant, items: &[Item]) -> Vec<Attempt> {
+    fn send(&self, doors: &[SocketAddr], began: Instant, items: &[Item]) -> Vec<Attempt> {
         let (next, attempts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             let client = || {
-                let mut client = Client { door, began, connection: None };
+                let kept = doors.iter().map(|door| (*door, None)).collect();
+                let mut client = Client { began, kept };
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     std::thread::sleep(item.due.saturating_sub(began.elapsed()));
                     let attempt = client.attempt(item);
@@ -129,22 +140,24 @@ impl Campaign {
     }
 }
 
-/// One client, which keeps its connection as long as it can.
+/// One client, which keeps its connections as long as it can.
 struct Client {
-    door: SocketAddr,
     began: Instant,
-    connection: Option<Connection>,
+    /// The doors, each with the connection of before.
+    kept: Vec<(SocketAddr, Option<Connection>)>,
 }
 
 impl Client {
     fn attempt(&mut self, item: &Item) -> Attempt {
-        let request = self.request(item);
-        let mut connection = self.connected();
+        let place = usize::try_from(item.id).map_or(0, |id| id % self.kept.len());
+        let (door, kept) = self.kept.get_mut(place).expect("there is a door");
+        let request = request(*door, item);
+        let mut connection = connected(*door, kept.take());
         let start = self.began.elapsed();
         let told = match connection.send(&request) {
             Ok(reply) => {
                 if connection.is_reusable() && reply.header("connection") != Some("close") {
-                    self.connection = Some(connection);
+                    *kept = Some(connection);
                 }
                 told::told(&reply)
             }
@@ -159,39 +172,39 @@ impl Client {
             told,
         }
     }
+}
 
-    fn request(&self, item: &Item) -> Request {
-        let place = item.place;
-        let url = format!("http://{}{PATH}/{place}", self.door);
-        let request = Request::new(item.method, &url)
-            .body(item.payload.as_bytes())
-            .header("idempotency-key", &item.name.key)
-            .header(SCOPE, &item.name.scope)
-            .header("authorization", &format!("Bearer {}", item.name.scope))
-            .header(ATTEMPT, &item.id.to_string())
-            .timeout(item.patience);
-        match item.fault {
-            Some(fault) => request.header("x-fault", fault),
-            None => request,
-        }
+fn request(door: SocketAddr, item: &Item) -> Request {
+    let place = item.place;
+    let url = format!("http://{door}{PATH}/{place}");
+    let request = Request::new(item.method, &url)
+        .body(item.payload.as_bytes())
+        .header("idempotency-key", &item.name.key)
+        .header(SCOPE, &item.name.scope)
+        .header("authorization", &format!("Bearer {}", item.name.scope))
+        .header(ATTEMPT, &item.id.to_string())
+        .timeout(item.patience);
+    match item.fault {
+        Some(fault) => request.header("x-fault", fault),
+        None => request,
     }
+}
 
-    /// The connection of before, or a fresh one as soon as somebody listens.
-    fn connected(&mut self) -> Connection {
-        if let Some(connection) = self.connection.take()
-            && connection.is_closed().is_ok_and(|it| !it)
-        {
-            return connection;
-        }
-        let (began, door) = (Instant::now(), self.door.to_string());
-        loop {
-            match Connection::open(&door) {
-                Ok(connection) => return connection,
-                Err(error) => {
-                    let waited = began.elapsed();
-                    assert!(waited < CONNECT_DEADLINE, "nobody listens at {door}: {error}");
-                    std::thread::sleep(Duration::from_millis(10));
-                }
+/// The connection of before, or a fresh one as soon as somebody listens.
+fn connected(door: SocketAddr, kept: Option<Connection>) -> Connection {
+    if let Some(connection) = kept
+        && connection.is_closed().is_ok_and(|it| !it)
+    {
+        return connection;
+    }
+    let (began, door) = (Instant::now(), door.to_string());
+    loop {
+        match Connection::open(&door) {
+            Ok(connection) => return connection,
+            Err(error) => {
+                let waited = began.elapsed();
+                assert!(waited < CONNECT_DEADLINE, "nobody listens at {door}: {error}");
+                std::thread::sleep(Duration::from_millis(10));
             }
         }
     }

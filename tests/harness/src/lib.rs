@@ -52,6 +52,7 @@ pub use region::FakeRegion;
 pub use region::book::Written;
 pub use region::effects::Effect;
 pub use region::faults::Fault;
+pub use scene::parted::PartedScene;
 pub use scene::topology::Topology;
 pub use scene::{Played, Scene};
 pub use scripts::{json_line, node, python};

@@ -9,12 +9,16 @@ use std::process::{Command, Stdio};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const FIRST_THREE: [u8; 3] = [10, 77, 0];
+/// The same in the hall, by which all places reach the test whatever is parted.
+const OF_HALL: [u8; 3] = [10, 78, 0];
 /// The address of the switch, where the test itself lives.
 const HUB: u8 = 254;
 /// The switch of the test.
 const NEAR: &str = "near0";
 /// The switch of those who are parted from it.
 const FAR: &str = "far0";
+/// The switch of the hall.
+const HALL: &str = "hall0";
 
 /// Says in one line why a test could not be made on this machine.
 pub fn say_skipped(what: &str, why: &str) {
@@ -42,10 +46,7 @@ impl Network {
         let places = (1..=count).map(|nth| name(&nth.to_string())).collect();
         let network = Self { hub: name("hub"), places };
         network.build()?;
-        let hub = File::open(format!("/run/netns/{}", network.hub))
-            .map_err(|error| format!("open a network namespace: {error}"))?;
-        move_into_link_name_space(hub.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|error| format!("enter a network namespace: {error}"))?;
+        enter(&network.hub)?;
         Ok(network)
     }
 
@@ -53,30 +54,64 @@ impl Network {
         let hub = self.hub.as_str();
         ip(&["netns", "add", hub])?;
         ip(&["-n", hub, "link", "set", "lo", "up"])?;
-        for switch in [NEAR, FAR] {
+        for switch in [NEAR, FAR, HALL] {
             ip(&["-n", hub, "link", "add", switch, "type", "bridge"])?;
             ip(&["-n", hub, "link", "set", switch, "up"])?;
         }
-        let [a, b, c] = FIRST_THREE;
-        ip(&["-n", hub, "addr", "add", &format!("{a}.{b}.{c}.{HUB}/24"), "dev", NEAR])?;
+        for (address, switch) in [(address_in(FIRST_THREE, HUB), NEAR), (self.hall(), HALL)] {
+            ip(&["-n", hub, "addr", "add", &format!("{address}/24"), "dev", switch])?;
+        }
         for (place, name) in self.places.iter().enumerate() {
-            let (cable, address) = (cable(place), format!("{}/24", self.address(place)));
             ip(&["netns", "add", name])?;
-            let pair = ["type", "veth", "peer", "name", "eth0", "netns", name];
-            ip(&[&["-n", hub, "link", "add", &cable], &pair[..]].concat())?;
-            ip(&["-n", hub, "link", "set", &cable, "master", NEAR, "up"])?;
-            ip(&["-n", name, "addr", "add", &address, "dev", "eth0"])?;
-            ip(&["-n", name, "link", "set", "eth0", "up"])?;
             ip(&["-n", name, "link", "set", "lo", "up"])?;
+            self.lay(name, (&cable(place), NEAR), ("eth0", self.address(place)))?;
+            let way = format!("way{place}");
+            self.lay(name, (&way, HALL), ("eth1", self.in_hall(place)))?;
         }
         Ok(())
     }
 
+    /// Lays a cable from a switch to a place.
+    fn lay(
+        &self,
+        name: &str,
+        (cable, switch): (&str, &str),
+        (socket, address): (&str, IpAddr),
+    ) -> Result<(), String> {
+        let hub = self.hub.as_str();
+        let pair = ["type", "veth", "peer", "name", socket, "netns", name];
+        ip(&[&["-n", hub, "link", "add", cable], &pair[..]].concat())?;
+        ip(&["-n", hub, "link", "set", cable, "master", switch, "up"])?;
+        ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", socket])?;
+        ip(&["-n", name, "link", "set", socket, "up"])
+    }
+
     /// The address of a place, which counts from 0.
     pub fn address(&self, place: usize) -> IpAddr {
-        let [a, b, c] = FIRST_THREE;
-        let last = u8::try_from(place + 1).expect("there are fewer places");
-        IpAddr::V4(Ipv4Addr::new(a, b, c, last))
+        address_in(FIRST_THREE, last_of(place))
+    }
+
+    /// The address of the test in the hall, where nothing is ever parted.
+    pub fn hall(&self) -> IpAddr {
+        address_in(OF_HALL, HUB)
+    }
+
+    /// The address of a place in the hall.
+    pub fn in_hall(&self, place: usize) -> IpAddr {
+        address_in(OF_HALL, last_of(place))
+    }
+
+    /// Does something at a place, in a thread of its own.
+    #[track_caller]
+    pub fn at<T: Send>(&self, place: usize, deed: impl FnOnce() -> T + Send) -> T {
+        let name = self.places.get(place).expect("there is such a place");
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                enter(name).expect("a place can be entered");
+                deed()
+            });
+            there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// The words by which a program is started at a place.
@@ -116,6 +151,22 @@ impl Drop for Network {
     }
 }
 
+fn last_of(place: usize) -> u8 {
+    u8::try_from(place + 1).expect("there are fewer places")
+}
+
+fn address_in([a, b, c]: [u8; 3], last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, last))
+}
+
+/// Moves this thread.
+fn enter(name: &str) -> Result<(), String> {
+    let there = File::open(format!("/run/netns/{name}"))
+        .map_err(|error| format!("open a network namespace: {error}"))?;
+    move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|error| format!("enter a network namespace: {error}"))
+}
+
 fn cable(place: usize) -> String {
     format!("cable{place}")
 }
@@ -146,6 +197,7 @@ mod tests {
         assert!(redis.answers());
         network.part(&[1]);
         assert!(!redis.answers());
+        assert!(network.at(1, || redis.answers()), "it is there for itself");
         network.join();
         crate::wait_until(std::time::Duration::from_secs(10), "it is heard", || redis.answers());
     }

@@ -29,7 +29,8 @@ pub struct Balancer {
     directory: TempDir,
     policy: PathBuf,
     admin: SocketAddr,
-    exe: String,
+    /// The program, and whatever starts it.
+    words: Vec<String>,
     env: Vec<(String, String)>,
     child: Mutex<Child>,
     pid: AtomicU32,
@@ -54,30 +55,37 @@ impl Balancer {
     /// The same as [`Balancer::start`], with further variables in its environment.
     #[track_caller]
     pub fn start_with(exe: &str, policy: &str, env: &[(&str, &str)]) -> Self {
-        Self::start_in(exe, policy, (env, Stdio::null()), "/readyz")
+        Self::start_in(&[exe], policy, (env, Stdio::null()), "/readyz")
+    }
+
+    /// The same as [`Balancer::start`], by these words, for example `ip netns exec NAME`.
+    #[track_caller]
+    pub fn start_through(words: &[&str], exe: &str, policy: &str) -> Self {
+        Self::start_in(&[words, &[exe]].concat(), policy, (&[], Stdio::null()), "/readyz")
     }
 
     /// The same, with a socket as its standard input: the only descriptor that one program can hand
     /// to another without more ado.
     #[track_caller]
     pub fn start_on(socket: OwnedFd, exe: &str, policy: &str, env: &[(&str, &str)]) -> Self {
-        Self::start_in(exe, policy, (env, socket.into()), "/readyz")
+        Self::start_in(&[exe], policy, (env, socket.into()), "/readyz")
     }
 
     #[track_caller]
     fn start_until(exe: &str, policy: &str, path: &str) -> Self {
-        Self::start_in(exe, policy, (&[], Stdio::null()), path)
+        Self::start_in(&[exe], policy, (&[], Stdio::null()), path)
     }
 
     #[track_caller]
-    fn start_in(exe: &str, policy: &str, (env, stdin): (Env<'_>, Stdio), path: &str) -> Self {
+    fn start_in(words: &[&str], policy: &str, (env, stdin): (Env<'_>, Stdio), path: &str) -> Self {
         let admin = admin_address(policy).expect("the policy states `admin: { http: .. }`");
         let directory = TempDir::new();
         let policy = directory.write(POLICY, policy);
         let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let child = spawn(exe, &directory, &env, stdin);
-        let (exe, pid) = (exe.to_owned(), AtomicU32::new(child.id()));
-        let balancer = Self { directory, policy, admin, exe, env, child: Mutex::new(child), pid };
+        let words: Vec<_> = words.iter().map(|it| (*it).to_owned()).collect();
+        let child = spawn(&words, &directory, &env, stdin);
+        let pid = AtomicU32::new(child.id());
+        let balancer = Self { directory, policy, admin, words, env, child: Mutex::new(child), pid };
         balancer.await_answer(path);
         balancer
     }
@@ -87,7 +95,7 @@ impl Balancer {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let child = spawn(&self.exe, &self.directory, &self.env, Stdio::null());
+        let child = spawn(&self.words, &self.directory, &self.env, Stdio::null());
         self.pid.store(child.id(), Ordering::Relaxed);
         *lock(&self.child) = child;
         self.await_answer("/readyz");
@@ -248,12 +256,14 @@ impl Drop for Balancer {
 
 /// Starts the process in its directory, with the policy that lies there.
 #[track_caller]
-fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)], stdin: Stdio) -> Child {
+fn spawn(words: &[String], directory: &TempDir, env: &[(String, String)], stdin: Stdio) -> Child {
     let file = |name| {
         let path = directory.path().join(name);
         OpenOptions::new().create(true).append(true).open(path).expect("make a file")
     };
-    Command::new(exe)
+    let (program, rest) = words.split_first().expect("it has a word");
+    Command::new(program)
+        .args(rest)
         .args(["run", "--policy"])
         .arg(directory.path().join(POLICY))
         .current_dir(directory.path())
@@ -262,7 +272,7 @@ fn spawn(exe: &str, directory: &TempDir, env: &[(String, String)], stdin: Stdio)
         .stdout(file("stdout"))
         .stderr(file("stderr"))
         .spawn()
-        .unwrap_or_else(|error| panic!("start {exe}: {error}"))
+        .unwrap_or_else(|error| panic!("start {program}: {error}"))
 }
 
 /// Sends a signal by name; answers whether there was somebody to get it.

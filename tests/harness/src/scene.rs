@@ -1,9 +1,10 @@
 //! The stage of a campaign against our own fence: regions, a balancer, a store, and their mishaps.
 
+pub(crate) mod parted;
 pub(crate) mod topology;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -48,17 +49,13 @@ impl Scene {
     /// Starts everything around the program `exe`.
     #[track_caller]
     pub fn start(exe: &str, topology: Topology) -> Self {
-        let regions: Vec<_> = ["near", "far"].map(FakeRegion::start).into();
-        // A kill finds many writes that are executed and not answered.
-        for region in &regions {
-            region.set_latency(THINKING);
-        }
+        let regions = thinking_regions(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let door = free_address();
-        let policy = policy_text(door, &regions, &topology);
+        let policy = policy_text((door, free_address()), &regions, &topology);
         let balancer = Balancer::start(exe, &policy);
         let scene = Self { regions, balancer, door, topology, exe: exe.to_owned(), policy };
         if scene.topology.wants_founding() {
-            scene.tells(&["fence", "init"]);
+            tells(&scene.exe, &scene.balancer, &["fence", "init"]);
         }
         scene
     }
@@ -85,11 +82,7 @@ impl Scene {
     /// The same, with somebody else who breaks things.
     #[track_caller]
     pub fn played_with(&self, plan: &CampaignPlan, breaks: impl FnOnce(&Nemesis) + Send) -> Played {
-        let campaign = plan.run(self.door, breaks);
-        let regions: Vec<_> = self.regions.iter().collect();
-        let judgement = campaign.history(&regions).judge();
-        let notes = format!("seed {}: {}", plan.seed, notes(&campaign, &judgement));
-        Played { judgement, notes }
+        Stage { doors: &[self.door], regions: &self.regions }.played(plan, breaks)
     }
 
     /// One of the things that go wrong with a balancer and its endpoints.
@@ -102,9 +95,9 @@ impl Scene {
                 for_ms(nemesis.number(50..900));
                 self.balancer.signal("CONT");
             }),
-            5 => nemesis.causes("reload storm", || self.reloads()),
+            5 => nemesis.causes("reload storm", || reloads(&self.balancer, &self.policy)),
             6 => nemesis.causes("upgraded, then both killed", || {
-                self.tells(&["upgrade"]);
+                tells(&self.exe, &self.balancer, &["upgrade"]);
                 // Both may have writes under way.
                 for_ms(nemesis.number(0..600));
                 self.balancer.restart();
@@ -122,29 +115,57 @@ impl Scene {
             }),
         }
     }
+}
 
-    fn reloads(&self) {
-        for turn in 0..15 {
-            let text = format!("{}# turn {turn}\n", self.policy);
-            fs::write(self.balancer.policy_path(), text).expect("it can be written");
-            self.balancer.signal("HUP");
-            for_ms(10);
-        }
-    }
+/// Where clients knock, and who writes down what is executed.
+struct Stage<'s> {
+    doors: &'s [SocketAddr],
+    regions: &'s [FakeRegion],
+}
 
-    /// Tells the balancer something on the command line.
+impl Stage<'_> {
     #[track_caller]
-    fn tells(&self, words: &[&str]) {
-        let output = Command::new(&self.exe)
-            .args(words)
-            .arg("--admin")
-            .arg(self.balancer.directory().join(SOCKET))
-            .stdin(Stdio::null())
-            .output()
-            .expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}\n{}", self.balancer.logs());
+    fn played(&self, plan: &CampaignPlan, breaks: impl FnOnce(&Nemesis) + Send) -> Played {
+        let campaign = plan.run_at(self.doors, breaks);
+        let regions: Vec<_> = self.regions.iter().collect();
+        let judgement = campaign.history(&regions).judge();
+        let notes = format!("seed {}: {}", plan.seed, notes(&campaign, &judgement));
+        Played { judgement, notes }
     }
+}
+
+/// Two regions that take so long that a kill finds many writes executed and not answered.
+#[track_caller]
+fn thinking_regions(at: IpAddr) -> Vec<FakeRegion> {
+    let start = |name| FakeRegion::start_at(name, SocketAddr::new(at, 0));
+    let regions: Vec<_> = ["near", "far"].map(start).into();
+    for region in &regions {
+        region.set_latency(THINKING);
+    }
+    regions
+}
+
+fn reloads(balancer: &Balancer, policy: &str) {
+    for turn in 0..15 {
+        let text = format!("{policy}# turn {turn}\n");
+        fs::write(balancer.policy_path(), text).expect("it can be written");
+        balancer.signal("HUP");
+        for_ms(10);
+    }
+}
+
+/// Tells a balancer something on the command line.
+#[track_caller]
+fn tells(exe: &str, balancer: &Balancer, words: &[&str]) {
+    let output = Command::new(exe)
+        .args(words)
+        .arg("--admin")
+        .arg(balancer.directory().join(SOCKET))
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", balancer.logs());
 }
 
 /// Lets time pass while something is broken.
@@ -152,12 +173,16 @@ pub(crate) fn for_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-fn policy_text(door: SocketAddr, regions: &[FakeRegion], topology: &Topology) -> String {
+fn policy_text(
+    (door, admin): (SocketAddr, SocketAddr),
+    regions: &[FakeRegion],
+    topology: &Topology,
+) -> String {
     let listed = regions.iter().enumerate().map(|(place, it)| {
         let (name, address, distance) = (it.name(), it.address(), place * 80);
         format!("  {name}: {{ distance: {distance}, endpoints: [\"{address}\"] }}\n")
     });
-    let (listed, admin) = (listed.collect::<String>(), free_address());
+    let listed = listed.collect::<String>();
     let (route, fence) = match topology.store() {
         Some(store) => {
             let fence = format!("fence: {{ store: {store}, failover_window: 15m }}\n");

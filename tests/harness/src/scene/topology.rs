@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::for_ms;
 use crate::campaign::Nemesis;
+use crate::net::Network;
 use crate::redis::Redis;
 use crate::redis::cluster::RedisCluster;
 use crate::redis::plan::RedisPlan;
@@ -43,6 +44,17 @@ impl Topology {
     pub fn sentinels() -> Self {
         let plan = RedisPlan::durable().min_replicas(1).down_after_ms(DOWN_AFTER_MS);
         Self::Sentinels(Box::new(RedisSentinels::start(&plan)))
+    }
+
+    /// A server and a Sentinel at each of the first three places of a network. If nobody waits for
+    /// copies, a master without replicas goes on.
+    #[track_caller]
+    pub(super) fn sentinels_in(network: &Network, is_waited: bool) -> Self {
+        let plan = RedisPlan::durable().min_replicas(u16::from(is_waited));
+        let plan = plan.down_after_ms(DOWN_AFTER_MS);
+        let at = |place| plan.clone().bind(network.address(place)).through(&network.words(place));
+        let group = Box::new(RedisSentinels::start_each(&plan, at));
+        if is_waited { Self::Sentinels(group) } else { Self::Unwaited(group) }
     }
 
     /// Three masters, each with a replica, as the fence recommends them.
