@@ -4,7 +4,7 @@
 mod probes;
 
 use serde_json::Value;
-use tidegate_harness::{Fault, wait_until};
+use tidegate_harness::{Fault, Redis, RedisPlan, wait_until};
 
 use crate::setting::{PolicyText, SOON, Setting, tidegate};
 
@@ -178,4 +178,47 @@ fn the_master_switch_and_the_regions_that_stay_keep_it_shut() {
     until_shut_by(&setting, &[]);
     let moved = shut_by(&setting, "planned", "?from=near&to=far");
     assert_eq!(moved, ["regions_on policy red too_few"]);
+}
+
+#[test]
+fn a_region_that_has_to_stay_on_is_not_drained() {
+    let setting = Setting::of(&["near", "far"], &gated(&[]));
+    let socket = setting.socket();
+    let drain = |arguments: &[&str]| {
+        let said = tidegate(&[&["drain"], arguments, &["--admin", &socket]].concat());
+        (said.code, said.err)
+    };
+    assert_eq!(drain(&["near"]).0, Some(0));
+    let (code, said) = drain(&["far"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("0 regions would stay on, and 1 are wanted"), "{said}");
+    assert_eq!(setting.served_by(), "far");
+    let last = setting.regions[1].address().to_string();
+    assert_eq!(drain(&["far", &last]).0, Some(1), "its only endpoint is all of it");
+    assert_eq!(drain(&["far", "--force"]).0, Some(0));
+    drop(setting);
+    let setting = Setting::of(&["near", "far"], &gated(&["locked: true"]));
+    let said = tidegate(&["drain", "near", "--admin", &setting.socket()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("`gates.locked` forbids to move traffic"), "{said:?}");
+}
+
+#[test]
+fn a_queue_that_is_a_stream_is_read_from_its_server() {
+    let server = Redis::start(&RedisPlan::default());
+    let address = server.address();
+    let stream = format!(
+        "queue: {{ depth_max: 2, oldest_max: 1h, age: 20s, streams: {{ far: {{ \
+         node: \"{address}\", key: jobs, group: workers, every: 200ms }} }} }}"
+    );
+    let setting = Setting::of(&["near", "far"], &gated(&[&stream]));
+    until_shut_by(&setting, &["queue far red unread"]);
+    server.command(&["XGROUP", "CREATE", "jobs", "workers", "$", "MKSTREAM"]);
+    until_shut_by(&setting, &[]);
+    for _ in 0..3 {
+        server.command(&["XADD", "jobs", "*", "do", "it"]);
+    }
+    until_shut_by(&setting, &["queue far red deep"]);
+    server.kill();
+    until_shut_by(&setting, &["queue far red unread"]);
 }

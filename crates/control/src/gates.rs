@@ -10,6 +10,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use prometheus_client::registry::Registry;
+use tidegate_core::contract::Queue;
 use tidegate_core::gate::book::{Book, FenceChecks, Figures};
 use tidegate_core::gate::evidence::{Condition, Light, Seen};
 use tidegate_core::gate::rules::GateRules;
@@ -94,6 +95,15 @@ impl Gates {
         let book = locked(&self.book);
         let of = |region: &Name| Some((Name::clone(region), book.figures(region)?));
         book.regions().filter_map(of).collect()
+    }
+
+    /// Takes note of how long the queue of a region is now, or why nobody knows.
+    pub fn counted(&self, region: &Name, source: &Name, queue: Result<Queue, String>) {
+        let (at, source) = (clock::now(), Name::clone(source));
+        match queue {
+            Ok(what) => locked(&self.book).counted(region, Seen { at, source, what }),
+            Err(what) => locked(&self.book).uncounted(region, Seen { at, source, what }),
+        }
     }
 
     /// Takes note of what a memory of writes says of itself now.

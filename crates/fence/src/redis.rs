@@ -36,6 +36,7 @@ mod monitor;
 mod operations;
 mod recovery;
 mod scripts;
+pub mod stream;
 mod tls;
 mod topology;
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) use forms::{
 };
 pub(crate) use gates::{
     Blobs, DeltaS, DriftBy, Embeddings, Emergency, FromContract, Gates, IgnoredSeeds, Limits, Loss,
-    Probes, Question, Questions, Queue,
+    Probes, Question, Questions, Queue, Stream,
 };
 pub(crate) use rules::{
     Drain, Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,

@@ -87,6 +87,12 @@ fn every_key_of_the_gates_means_something() {
     let queue = rules.queue.as_ref().expect("a queue");
     let limits = QueueLimits { depth_max: Some(10), oldest_max: seconds(6), growth_max: 5 };
     assert_eq!((queue.limits, queue.age_max), (limits, seconds(12)));
+    let stream = queue.stream("eu-west-1").expect("a stream");
+    assert_eq!((&*stream.node.host, stream.node.port), ("redis.eu", 6380));
+    assert_eq!((stream.user.as_deref(), stream.password.is_some()), (Some("tidegate"), true));
+    assert_eq!((&*stream.key, &*stream.group, stream.tls.is_some()), ("jobs", "workers", true));
+    assert_eq!((stream.every, stream.timeout), (seconds(3), seconds(2)));
+    assert!(!format!("{rules:?}").contains("hunter3"));
     let probes = rules.probes.as_ref().expect("probes");
     assert_eq!(
         (&*probes.asking.path, probes.parallel, probes.measure),
@@ -143,12 +149,19 @@ fn what_could_not_be_proven_is_refused() {
     let probes = |more: &str| {
         format!("{{ probes: {{ path: /probe, questions: {}, {more} }} }}", questions())
     };
+    let stream = |region: &str, node: &str| {
+        format!(
+            "{{ queue: {{ streams: {{ {region}: {{ node: \"{node}\", key: k, group: g }} }} }} }}"
+        )
+    };
     let few = "{ probes: { path: /probe, questions: [{ id: q, question: w, baseline: 0 }] } }";
     let none = "{ probes: { path: /probe, reference: here, limits: { questions_min: 1 }, \
                 questions: [{ id: q, question: w }, { id: q, question: '' }] } }";
     for (section, said) in [
         ("{ regions_min: 2 }".to_owned(), "2 is out of bounds"),
         ("{ fence: {} }".to_owned(), "there is no memory of writes"),
+        (stream("there", "r:6379"), "there is no region `there`"),
+        (stream("here", "r"), "`r` is not a server"),
         ("{ blobs: { path: manifest } }".to_owned(), "`manifest` is not a path"),
         ("{ blobs: { path: /m, every: 5m } }".to_owned(), "is over before the next answer"),
         ("{ blobs: { path: /m, max_size: 1GiB } }".to_owned(), "`1GiB` is out of bounds"),

@@ -196,9 +196,11 @@ impl Admin {
             }
             (_, ["v1", "fence", page @ ..]) => self.fence(method, page, (query, body)).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
-            ("POST", ["v1", "regions", region, verb]) => self.change((region, None), verb).await,
+            ("POST", ["v1", "regions", region, verb]) => {
+                self.change((region, None), verb, query).await
+            }
             ("POST", ["v1", "regions", region, "endpoints", endpoint, verb]) => {
-                self.change((region, Some(endpoint)), verb).await
+                self.change((region, Some(endpoint)), verb, query).await
             }
             _ => Answer::problem(
                 StatusCode::NOT_FOUND,
@@ -273,7 +275,12 @@ impl Admin {
         self.ending.is_handing_over().then(conflict)
     }
 
-    async fn change(&self, (region, endpoint): (&str, Option<&str>), verb: &str) -> Answer {
+    async fn change(
+        &self,
+        (region, endpoint): (&str, Option<&str>),
+        verb: &str,
+        query: &str,
+    ) -> Answer {
         if let Some(refused) = self.refuses_change() {
             return refused;
         }
@@ -292,6 +299,13 @@ impl Admin {
             let title = format!("region `{region}` has no endpoint `{endpoint}`");
             return Answer::problem(StatusCode::NOT_FOUND, "no_such_endpoint", &title);
         }
+        let is_forced = query == "force=true";
+        if verb == "drain"
+            && !is_forced
+            && let Some(refused) = gates::keep_on(&world.snapshot, id, address)
+        {
+            return refused;
+        }
         let event = match (verb, address) {
             ("drain", endpoint) => Event::Drained { region: name, endpoint, out: true },
             ("undrain", endpoint) => Event::Drained { region: name, endpoint, out: false },
@@ -301,7 +315,7 @@ impl Admin {
                 return Answer::problem(StatusCode::NOT_FOUND, "no_such_verb", title);
             }
         };
-        tracing::info!(region, endpoint, verb, "operator acts");
+        tracing::info!(region, endpoint, verb, is_forced, "operator acts");
         let mut done = json!({ "ok": true, "region": region, "verb": verb });
         if let (Some(endpoint), Json::Object(done)) = (endpoint, &mut done) {
             done.insert("endpoint".to_owned(), json!(endpoint));

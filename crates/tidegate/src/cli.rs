@@ -220,6 +220,9 @@ pub(crate) struct Drain {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
         default_missing_value = "none", value_parser = patience)]
     pub(crate) wait: Option<Patience>,
+    /// Drain a region although `gates` keep it on.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// How long somebody waits; for ever without a time.

@@ -14,19 +14,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Takes a region or an endpoint out, and waits until it is empty if that is wanted.
 pub(crate) fn drain(asked: &Drain, output: Output) -> Result<ExitCode, Trouble> {
-    let Some(patience) = asked.wait else { return change(&asked.place, "drain", output) };
-    post(&asked.place, "drain")?;
-    wait(&asked.place, patience.0, output)
+    let verb = if asked.force { "drain?force=true" } else { "drain" };
+    let answer = post(&asked.place, verb)?;
+    if let Some(patience) = asked.wait {
+        return wait(&asked.place, patience.0, output);
+    }
+    told(&asked.place, "drain", (&answer, output));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Puts a region or an endpoint back, or does something else with it at once.
 pub(crate) fn change(place: &Place, verb: &str, output: Output) -> Result<ExitCode, Trouble> {
     let answer = post(place, verb)?;
+    told(place, verb, (&answer, output));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(place: &Place, verb: &str, (answer, output): (&Json, Output)) {
     say::result(&match output {
         Output::Json => answer.to_string(),
         Output::Text => format!("{}: {verb} done", name(place)),
     });
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints every drain of a running balancer.

@@ -21,6 +21,7 @@ mod fence;
 mod gate;
 mod notify;
 mod process_key;
+mod queues;
 mod region;
 mod reload;
 mod run;

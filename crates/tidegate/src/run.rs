@@ -28,6 +28,7 @@ use crate::fence::evidence::FenceEvidence;
 use crate::fence::{self, Keeping};
 use crate::notify;
 use crate::process_key;
+use crate::queues::QueueReaders;
 use crate::reload::{self, Origin, ReloadService, Reloader};
 use crate::say::Trouble;
 use crate::stop::Stop;
@@ -152,6 +153,7 @@ impl Balancer {
         server.add_service(DoorService { name: "traffic", threads, doors: doors.clone() });
         server.add_service(background_service("controller", controller));
         server.add_service(background_service("gates", gate_keeper));
+        server.add_service(background_service("queues", QueueReaders::new(gates.clone())));
         if let Some(desk) = desk {
             let evidence = FenceEvidence::new(gates, desk);
             server.add_service(background_service("fence-evidence", evidence));

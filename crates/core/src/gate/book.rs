@@ -51,6 +51,8 @@ pub(super) struct Known {
     pub(super) spoken: Option<Seen<Spoken>>,
     pub(super) manifest: Option<Seen<Result<Inventory, NoManifest>>>,
     pub(super) tail: Option<Seen<Tail>>,
+    /// Why the queue could not be read, since it was read last.
+    pub(super) unread: Option<Seen<String>>,
     pub(super) probes: Option<Seen<Result<Measurement, Unusable>>>,
 }
 
@@ -96,7 +98,7 @@ impl Book {
             self.regions.iter_mut().for_each(|(_, it)| it.manifest = None);
         }
         if self.rules.queue != rules.queue {
-            self.regions.iter_mut().for_each(|(_, it)| it.tail = None);
+            self.regions.iter_mut().for_each(|(_, it)| (it.tail, it.unread) = (None, None));
         }
         if self.rules.probes != rules.probes || self.contract != policy.contract {
             self.baseline = None;
@@ -120,10 +122,13 @@ impl Book {
 
     /// Takes note of what the board remembers of every region.
     pub fn heard(&mut self, memory: &Memory) {
+        let rules = Arc::clone(&self.rules);
+        let is_stream = |it: &str| rules.queue.as_ref().is_some_and(|q| q.stream(it).is_some());
         for region in &memory.regions {
             let Some(spoken) = Spoken::of(region) else { continue };
             let Some(known) = self.known_mut(&region.name) else { continue };
             if let Some(queue) = &spoken.what.queue
+                && !is_stream(&region.name)
                 && known.spoken.as_ref().is_none_or(|it| it.at < spoken.at)
             {
                 let tail = known.tail.get_or_insert_with(|| Seen {
@@ -148,10 +153,18 @@ impl Book {
     /// Takes note of a reading of a region's queue that did not come with its contract.
     pub fn counted(&mut self, region: &str, Seen { at, source, what }: Seen<Queue>) {
         let Some(known) = self.known_mut(region) else { return };
+        known.unread = None;
         let fresh = || Seen { at, source: Name::clone(&source), what: Tail::default() };
         let tail = known.tail.get_or_insert_with(fresh);
         (tail.at, tail.source) = (at, source);
         tail.what.read(at, what);
+    }
+
+    /// Takes note that a region's queue could not be read, and why.
+    pub fn uncounted(&mut self, region: &str, seen: Seen<String>) {
+        if let Some(known) = self.known_mut(region) {
+            known.unread = Some(seen);
+        }
     }
 
     /// Takes note of what a region answered to the probe set.

@@ -92,28 +92,39 @@ impl Spoken {
 
     /// Whether its index is the one that is wanted.
     pub fn index_is(&self, wanted: &Wanted) -> Finding {
-        let told = |found: &Found| found.to_string();
-        let all = self.indexes.iter().map(told).collect::<Vec<_>>().join(" and ");
-        let index = match self.indexes.as_slice() {
+        let one = match self.indexes.as_slice() {
             [] => {
                 return Finding::red("unreported", "no endpoint that serves reports an index_hash");
             }
-            [Found::Value(one)] => one,
-            [Found::Missing | Found::WrongType(_)] => {
-                return Finding::red("unreported", format!("its index_hash is {all}"));
-            }
+            [one] => one,
             [_, _, ..] => {
-                let reason = format!("its endpoints report {all}");
+                let all = self.indexes.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let reason = format!("its endpoints report {}", all.join(" and "));
                 return Finding::contradictory("contradictory", reason);
             }
         };
-        match wanted {
-            Wanted::Value(value, of) if value != index => {
+        match (wanted, one) {
+            (Wanted::Any, Found::Missing) => {
+                Finding::green("it reports none, and the contract asks for none")
+            }
+            (Wanted::Value(..) | Wanted::Nothing, Found::Missing) | (_, Found::WrongType(_)) => {
+                Finding::red("unreported", format!("its index_hash is {one}"))
+            }
+            (Wanted::Value(value, of), Found::Value(index)) if value != index => {
                 Finding::red("different", format!("it is {index}, and {value} {of}"))
             }
-            Wanted::Nothing => Finding::red("incomparable", "no other region reports one"),
-            Wanted::Value(..) | Wanted::Any => Finding::green(index.to_string()),
+            (Wanted::Nothing, Found::Value(index)) => {
+                Finding::red("incomparable", format!("it is {index}, and others report none"))
+            }
+            (Wanted::Value(..) | Wanted::Any, Found::Value(index)) => {
+                Finding::green(index.to_string())
+            }
         }
+    }
+
+    /// Whether its endpoints report no index, as those of a service without one.
+    pub fn has_no_index(&self) -> bool {
+        self.indexes == [Found::Missing]
     }
 }
 
@@ -122,7 +133,7 @@ impl Spoken {
 pub enum Wanted {
     /// This one, and why.
     Value(Value, String),
-    /// Whichever it has, as long as it is one.
+    /// Whichever it has, as long as its endpoints agree; none, where nobody has one.
     Any,
     /// Nobody can know.
     Nothing,

@@ -7,6 +7,7 @@ use super::drift::Limits;
 use super::probes::{Measure, ProbeSet};
 use super::queue::QueueLimits;
 use crate::id::Name;
+use crate::policy::fencing::{RedisNode, RedisPassword, RedisTls};
 
 /// How long a fence must have been warm without a break before it counts as warm.
 pub const WARM_FOR: Duration = Duration::from_secs(30);
@@ -61,6 +62,30 @@ pub struct QueueRules {
     pub limits: QueueLimits,
     /// How old the last reading may be.
     pub age_max: Duration,
+    /// Regions whose queue is a stream, which is read by itself; those of all others come with
+    /// their contract.
+    pub streams: Vec<(Name, StreamRules)>,
+}
+
+/// A queue that is a Redis stream with a consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRules {
+    /// A server that has it.
+    pub node: RedisNode,
+    /// Who we are, in its access list.
+    pub user: Option<Name>,
+    /// How we prove it.
+    pub password: Option<RedisPassword>,
+    /// How connections are encrypted; not at all if `None`.
+    pub tls: Option<RedisTls>,
+    /// The key of the stream.
+    pub key: Name,
+    /// The group that does the work.
+    pub group: Name,
+    /// From one reading to the next.
+    pub every: Duration,
+    /// How long one may take as a whole.
+    pub timeout: Duration,
 }
 
 /// What is demanded of the answers to a probe set.
@@ -114,6 +139,13 @@ pub enum Loss {
     Block,
     /// They go on.
     Allow,
+}
+
+impl QueueRules {
+    /// The stream that is the queue of a region, if it is one.
+    pub fn stream(&self, region: &str) -> Option<&StreamRules> {
+        self.streams.iter().find(|(name, _)| **name == *region).map(|(_, stream)| stream)
+    }
 }
 
 impl Default for EmergencyRules {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::book::{Book, Fence, Known};
 use super::evidence::{Condition, Evidence, Finding, Seen};
 use super::facts::{CONTRACT_SOURCE, Spoken, Wanted, spoken};
-use super::rules::{GateRules, Loss, WARM_FOR};
+use super::rules::{GateRules, Loss, QueueRules, WARM_FOR};
 use super::{blobs, quality};
 use crate::id::Name;
 use crate::moment::Moment;
@@ -106,18 +106,7 @@ impl Book {
             evidence.extend(blobs::evidence(blobs, &regions, now));
         }
         if let Some(queue) = &rules.queue {
-            evidence.extend(regions.iter().map(|(name, known)| {
-                match known.and_then(|it| it.tail.as_ref()) {
-                    None => {
-                        Evidence::missing(Condition::Queue, name, CONTRACT_SOURCE, queue.age_max)
-                    }
-                    Some(seen) => {
-                        let finding = quality::tail(&seen.what, &queue.limits);
-                        let aged = (seen, queue.age_max);
-                        Evidence::aged(Condition::Queue, name, aged, now, finding)
-                    }
-                }
-            }));
+            evidence.extend(regions.iter().map(|it| queue_of(queue, it, now)));
         }
         if let Some(probes) = &rules.probes {
             let age_max = probes.age_max;
@@ -277,6 +266,26 @@ impl Book {
     }
 }
 
+/// Whether the tail of a region's queue is clean, as far as somebody could read it.
+fn queue_of(rules: &QueueRules, (name, known): &(Name, Option<&Known>), now: Moment) -> Evidence {
+    let age_max = rules.age_max;
+    if let Some(seen) = known.and_then(|it| it.unread.as_ref()) {
+        let finding = Finding::red("unread", seen.what.clone());
+        return Evidence::aged(Condition::Queue, name, (seen, age_max), now, finding);
+    }
+    match known.and_then(|it| it.tail.as_ref()) {
+        None => {
+            let stream = rules.stream(name).map(|it| format!("stream {}", it.key));
+            let source = stream.as_deref().unwrap_or(CONTRACT_SOURCE);
+            Evidence::missing(Condition::Queue, name, source, age_max)
+        }
+        Some(seen) => {
+            let finding = quality::tail(&seen.what, &rules.limits);
+            Evidence::aged(Condition::Queue, name, (seen, age_max), now, finding)
+        }
+    }
+}
+
 fn is_on(known: Option<&Known>) -> bool {
     known.and_then(|it| it.spoken.as_ref()).is_some_and(|it| it.what.is_on())
 }
@@ -290,12 +299,19 @@ fn switch(rules: &GateRules) -> Evidence {
     Evidence::ageless(Condition::Switch, POLICY, "gates.switch", finding)
 }
 
-/// The index of the first region is what the others are compared with.
+/// The index of the first region is what the others are compared with, unless nobody has one:
+/// then it is a service without an index.
 fn wanted_of_first(regions: &[(Name, Option<&Known>)]) -> Wanted {
-    let spoken =
-        |known: Option<&Known>| known.and_then(|it| it.spoken.as_ref()).map(|it| it.what.clone());
-    let first = regions.iter().find_map(|(name, known)| Some((name, spoken(*known)?)));
-    first.map_or(Wanted::Nothing, |(name, spoken)| Wanted::as_in(name, &spoken))
+    let all = || {
+        regions.iter().filter_map(|(name, known)| {
+            let known: &Known = (*known)?;
+            Some((name, &known.spoken.as_ref()?.what))
+        })
+    };
+    if all().all(|(_, it)| it.has_no_index()) {
+        return Wanted::Any;
+    }
+    all().next().map_or(Wanted::Nothing, |(name, spoken)| Wanted::as_in(name, spoken))
 }
 
 fn warmth(fence: &Fence, now: Moment) -> Finding {

@@ -9,5 +9,6 @@ mod gone;
 mod handover;
 mod moving;
 mod rig;
+mod stream;
 mod traffic;
 mod unfit;

@@ -117,7 +117,7 @@ fn node(node: &RedisNode) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn tls(tls: &RedisTls) -> String {
+pub(super) fn tls(tls: &RedisTls) -> String {
     let RedisTls { ca, client } = tls;
     let ca = ca.as_ref().map_or_else(|| "the system".to_owned(), |it| it.display().to_string());
     match client {

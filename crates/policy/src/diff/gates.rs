@@ -8,11 +8,13 @@ use tidegate_core::gate::probes::{Measure, ProbeSet};
 use tidegate_core::gate::queue::QueueLimits;
 use tidegate_core::gate::rules::{
     Asking, BlobRules, Embeddings, EmergencyRules, GateRules, Loss, ProbeRules, QueueRules,
+    StreamRules,
 };
+use tidegate_core::policy::fencing::{RedisNode, RedisPassword};
 
 use super::facts::{Said, said};
 use super::written::{flag, list, or_none};
-use super::{Facts, hexadecimal};
+use super::{Facts, Value, hexadecimal};
 use crate::units::written as duration;
 
 impl Facts {
@@ -51,7 +53,7 @@ impl Facts {
             facts.extend(asking.iter().flat_map(of_asking));
             self.add("gates blobs", "", facts);
         }
-        if let Some(QueueRules { limits, age_max }) = queue {
+        if let Some(QueueRules { limits, age_max, streams }) = queue {
             let QueueLimits { depth_max, oldest_max, growth_max } = limits;
             let facts = [
                 ("depth_max", or_none(depth_max.as_ref())),
@@ -60,11 +62,33 @@ impl Facts {
                 ("age", duration(age_max)),
             ];
             self.add("gates queue", "", said(facts));
+            for (region, stream) in streams {
+                self.add("gates stream", region, of_stream(stream));
+            }
         }
         if let Some(probes) = probes {
             self.add("gates probes", "", of_probes(probes));
         }
     }
+}
+
+fn of_stream(stream: &StreamRules) -> Said {
+    let StreamRules { node, user, password, tls, key, group, every, timeout } = stream;
+    let RedisNode { host, port } = node;
+    let tls = tls.as_ref().map(super::fence::tls);
+    let mut facts = said([
+        ("node", format!("{host}:{port}")),
+        ("user", or_none(user.as_ref())),
+        ("tls", or_none(tls.as_ref())),
+        ("key", key.to_string()),
+        ("group", group.to_string()),
+        ("every", duration(every)),
+        ("timeout", duration(timeout)),
+    ]);
+    if let Some(RedisPassword(password)) = password {
+        facts.push(("password".to_owned(), Value::secret(password.as_bytes())));
+    }
+    facts
 }
 
 fn of_asking(asking: &Asking) -> Said {

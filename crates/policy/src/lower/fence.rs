@@ -183,7 +183,7 @@ impl Lowering<'_> {
         nodes
     }
 
-    fn redis_tls(&self, place: &Place<'_>, tls: &yaml::RedisTls) -> Option<RedisTls> {
+    pub(super) fn redis_tls(&self, place: &Place<'_>, tls: &yaml::RedisTls) -> Option<RedisTls> {
         let files = match tls {
             yaml::RedisTls::Flag(on) => return on.then_some(RedisTls { ca: None, client: None }),
             yaml::RedisTls::Files(files) => files,
@@ -219,7 +219,7 @@ impl Lowering<'_> {
 }
 
 /// A server by its name or address, and its port.
-fn node(text: &str) -> Option<RedisNode> {
+pub(super) fn node(text: &str) -> Option<RedisNode> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse::<u16>().ok().filter(|it| *it > 0)?;
     let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));

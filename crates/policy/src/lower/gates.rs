@@ -13,8 +13,10 @@ use tidegate_core::gate::probes::{
 use tidegate_core::gate::queue::QueueLimits;
 use tidegate_core::gate::rules::{
     Asking, BlobRules, Embeddings, EmergencyRules, GateRules, Loss, ProbeRules, QueueRules,
+    StreamRules,
 };
 use tidegate_core::policy::Probing;
+use tidegate_core::policy::fencing::RedisPassword;
 
 use super::Lowering;
 use crate::flaws::Flaw;
@@ -31,6 +33,8 @@ const LIST_BYTES_MAX: u64 = 64 << 20;
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Longest wording of a question, in bytes.
 const WORDING_BYTES_MAX: usize = 4096;
+/// Longest name of a stream or a group, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
 /// Most documents that one question may name.
 const GOLD_MAX: usize = 64;
 
@@ -56,7 +60,10 @@ impl Lowering<'_> {
                 .unwrap_or(regions),
             contract_age_max: contract_age.unwrap_or(probing.stale_after),
             blobs: gates.blobs.as_ref().map(|it| self.blobs(&place.key("blobs"), it, probing)),
-            queue: gates.queue.as_ref().map(|it| self.queue(&place.key("queue"), it)),
+            queue: gates
+                .queue
+                .as_ref()
+                .map(|it| self.queue(&place.key("queue"), it, &file.regions)),
             probes: gates
                 .probes
                 .as_ref()
@@ -83,8 +90,25 @@ impl Lowering<'_> {
         BlobRules { asking: Some(asking), age_max }
     }
 
-    fn queue(&self, place: &Place<'_>, queue: &yaml::Queue) -> QueueRules {
+    fn queue(
+        &self,
+        place: &Place<'_>,
+        queue: &yaml::Queue,
+        regions: &yaml::Entries<yaml::Region>,
+    ) -> QueueRules {
+        let streams = place.key("streams");
+        for (name, _) in &queue.streams.0 {
+            if regions.0.iter().all(|(it, _)| it != name) {
+                let flaw = Flaw::key(&streams.key(name), format!("there is no region `{name}`"));
+                self.flaws.push(flaw.help("name one of `regions`"));
+            }
+        }
+        let lower = |(name, stream): &(String, yaml::Stream)| {
+            let place = streams.key(name);
+            Some((name.as_str().into(), self.stream(&place, stream)?))
+        };
         QueueRules {
+            streams: queue.streams.0.iter().filter_map(lower).collect(),
             limits: QueueLimits {
                 depth_max: queue.depth_max,
                 oldest_max: self.duration(&place.key("oldest_max"), &queue.oldest_max),
@@ -92,6 +116,36 @@ impl Lowering<'_> {
             },
             age_max: self.time(&place.key("age"), &queue.age.0),
         }
+    }
+
+    fn stream(&self, place: &Place<'_>, stream: &yaml::Stream) -> Option<StreamRules> {
+        for (name, text) in [("key", &stream.key), ("group", &stream.group)] {
+            if text.is_empty() || NAME_BYTES_MAX < text.len() {
+                let message = format!("a {name} has 1 to {NAME_BYTES_MAX} bytes");
+                self.wrong(&place.key(name), message, "write its name");
+            }
+        }
+        let node = super::fence::node(&stream.node);
+        if node.is_none() {
+            let message = format!("`{}` is not a server", stream.node);
+            let help = "write its name or address and its port, such as `redis.internal:6379`";
+            self.wrong(&place.key("node"), message, help);
+        }
+        if stream.user.is_some() && stream.password.is_none() {
+            let flaw = Flaw::key(&place.key("user"), "a user without a password proves nothing");
+            self.flaws.push(flaw.help("add `password: \"file:./redis.password\"`"));
+        }
+        let tls = stream.tls.as_ref().and_then(|it| self.redis_tls(&place.key("tls"), it));
+        Some(StreamRules {
+            node: node?,
+            user: stream.user.as_deref().map(Into::into),
+            password: stream.password.as_ref().map(|it| RedisPassword(Arc::from(it.reveal()))),
+            tls,
+            key: stream.key.as_str().into(),
+            group: stream.group.as_str().into(),
+            every: self.time(&place.key("every"), &stream.every.0),
+            timeout: self.time(&place.key("timeout"), &stream.timeout.0),
+        })
     }
 
     fn emergency(&self, place: &Place<'_>, emergency: &yaml::Emergency) -> EmergencyRules {

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AddressText, DurationText, FigureText, PercentText, SizeText};
+use super::{AddressText, DurationText, Entries, FigureText, PercentText, RedisTls, SizeText};
+use crate::secrets::Credential;
 
 /// What must be proven before traffic may be moved from one region to another.
 ///
@@ -97,25 +98,64 @@ fn five_minutes() -> DurationText {
 }
 
 /// When the tail of a queue is clean.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Queue {
     /// Most entries that wait; any number without this key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) depth_max: Option<u64>,
     /// How old the oldest entry is at the most.
+    #[serde(default = "five_seconds")]
     pub(crate) oldest_max: DurationText,
     /// By how many entries the queue may grow each minute.
+    #[serde(default)]
     #[schemars(range(max = 1_000_000))]
     pub(crate) growth_max: u64,
     /// How old the last reading may be.
+    #[serde(default = "ten_seconds")]
     pub(crate) age: DurationText,
+    /// Regions whose queue is a stream of a Redis or Valkey; it is read instead of their contract.
+    #[serde(default)]
+    pub(crate) streams: Entries<Stream>,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self { depth_max: None, oldest_max: "5s".into(), growth_max: 0, age: "10s".into() }
-    }
+fn five_seconds() -> DurationText {
+    "5s".into()
+}
+
+/// A queue that is a stream with a consumer group.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stream {
+    /// A server that has it, as `host:port`; it is only asked.
+    #[schemars(length(min = 1))]
+    pub(crate) node: String,
+    /// Who we are, in its access list.
+    #[schemars(length(min = 1))]
+    pub(crate) user: Option<String>,
+    /// How we prove it: better `file:` or `${NAME}` than literally.
+    pub(crate) password: Option<Credential>,
+    /// Whether connections are encrypted, and whom to believe.
+    pub(crate) tls: Option<RedisTls>,
+    /// The key of the stream.
+    #[schemars(length(min = 1, max = 1024))]
+    pub(crate) key: String,
+    /// The consumer group that does the work.
+    #[schemars(length(min = 1, max = 1024))]
+    pub(crate) group: String,
+    /// Time from one reading to the next.
+    #[serde(default = "two_seconds")]
+    pub(crate) every: DurationText,
+    /// Time that one whole reading may take.
+    #[serde(default = "one_second")]
+    pub(crate) timeout: DurationText,
+}
+
+fn two_seconds() -> DurationText {
+    "2s".into()
+}
+
+fn one_second() -> DurationText {
+    "1s".into()
 }
 
 /// What regions must answer to a set of questions.

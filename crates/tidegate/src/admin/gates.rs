@@ -1,5 +1,6 @@
 //! What the admin address tells of the gates, as JSON.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,7 +11,9 @@ use tidegate_core::gate::book::Figures;
 use tidegate_core::gate::evidence::Evidence;
 use tidegate_core::gate::lambda::LambdaTally;
 use tidegate_core::gate::verdict::{Gate, Kind, Move};
+use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Policy;
+use tidegate_core::snapshot::{Endpoint, Snapshot};
 
 use super::Answer;
 
@@ -36,6 +39,40 @@ pub(super) async fn told(gates: &Gates, policy: &Policy, query: &str) -> Answer 
         "emergency": emergency,
         "probes": figures.collect::<serde_json::Map<_, _>>(),
     }))
+}
+
+/// Why a region, or the last endpoint that serves there, may not be drained, if the policy keeps it
+/// on.
+///
+/// A region that takes no traffic anyway may be: nothing is moved then.
+pub(super) fn keep_on(
+    snapshot: &Snapshot,
+    region: RegionId,
+    endpoint: Option<SocketAddr>,
+) -> Option<Answer> {
+    let gates = snapshot.policy.gates.as_ref()?;
+    let stay = usize::try_from(snapshot.routable.without(RegionSet::only(region)).count());
+    let stay = stay.unwrap_or(usize::MAX);
+    let goes_on = |it: &Endpoint| {
+        endpoint.is_some_and(|gone| gone != it.address) && !it.drained && it.verdict.is_routable()
+    };
+    if !snapshot.routable.contains(region) || snapshot.region(region)?.endpoints.iter().any(goes_on)
+    {
+        return None;
+    }
+    let conflict = |code, title: &str| {
+        let title = format!("{title}; nothing was changed, `--force` drains it all the same");
+        Some(Answer::problem(StatusCode::CONFLICT, code, &title))
+    };
+    if !gates.may_move {
+        return conflict("gates_locked", "`gates.locked` forbids to move traffic");
+    }
+    if stay < gates.regions_min {
+        let wanted = gates.regions_min;
+        let title = format!("{stay} regions would stay on, and {wanted} are wanted");
+        return conflict("too_few_regions", &title);
+    }
+    None
 }
 
 /// The regions that a query names.

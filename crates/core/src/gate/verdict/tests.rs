@@ -14,10 +14,13 @@ use crate::gate::lambda::Lambda;
 use crate::gate::manifest::Inventory;
 use crate::gate::probes::{Answer, Measure, Measurement, ProbeSet, Question, Run, Unusable};
 use crate::gate::queue::QueueLimits;
-use crate::gate::rules::{Asking, BlobRules, EmergencyRules, ProbeRules, QueueRules};
+use crate::gate::rules::{Asking, BlobRules, EmergencyRules, ProbeRules, QueueRules, StreamRules};
 use crate::health::{Health, ProbeFailure};
+use crate::policy::fencing::RedisNode;
 use crate::sample;
 use crate::snapshot::Verdict;
+
+mod emergency;
 
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -98,7 +101,11 @@ impl Scene {
         };
         let rules = GateRules {
             blobs: Some(BlobRules { asking: Some(asking()), age_max: minutes(5) }),
-            queue: Some(QueueRules { limits: QueueLimits::default(), age_max: minutes(1) }),
+            queue: Some(QueueRules {
+                limits: QueueLimits::default(),
+                age_max: minutes(1),
+                streams: Vec::new(),
+            }),
             probes: Some(probes),
             fence_age_max: Some(minutes(1)),
             ..GateRules::default()
@@ -371,6 +378,57 @@ fn a_region_that_is_red_keeps_the_gate_shut_for_all() {
 }
 
 #[test]
+fn a_service_without_an_index_needs_none() {
+    let without = |it: &mut Scene| {
+        it.rules.probes = None;
+        it.regions.iter_mut().for_each(|it| it.indexes = vec![""]);
+    };
+    planned(without, &[]);
+    let one_has = |it: &mut Scene| {
+        without(it);
+        it.regions[1].indexes = vec!["i1"];
+    };
+    planned(one_has, &["index_hash us red unreported", "index_hash eu red incomparable"]);
+    let demanded = |it: &mut Scene| {
+        without(it);
+        it.policy.contract.keys[INDEX_HASH.index()].expect = Some(Expectation {
+            accepts: Accepts::Exactly(Value::from("i1")),
+            weight: Weight::Observe,
+        });
+    };
+    planned(demanded, &["index_hash us red unreported", "index_hash eu red unreported"]);
+}
+
+#[test]
+fn a_queue_that_is_a_stream_is_read_by_itself() {
+    let mut scene = Scene::good();
+    let stream = StreamRules {
+        node: RedisNode { host: "redis".into(), port: 6379 },
+        user: None,
+        password: None,
+        tls: None,
+        key: "jobs".into(),
+        group: "workers".into(),
+        every: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+    };
+    scene.rules.queue.as_mut().unwrap().streams = vec![("eu".into(), stream)];
+    let mut book = scene.book();
+    let shut = |book: &Book| shut_by(&book.planned(&Move::default(), Moment(1_000_000)));
+    assert_eq!(shut(&book), ["queue eu missing missing"], "whatever the contract says");
+    let at = |second: u64| Moment(second * 1000);
+    let read = |depth: u64| Queue { depth, oldest_age_ms: 0, watermark: None };
+    let seen = |second, depth| Seen { at: at(second), source: "s".into(), what: read(depth) };
+    book.counted("eu", seen(997, 0));
+    assert_eq!(shut(&book), [""; 0]);
+    let why = Seen { at: at(998), source: "s".into(), what: "gone".to_owned() };
+    book.uncounted("eu", why);
+    assert_eq!(shut(&book), ["queue eu red unread"]);
+    book.counted("eu", seen(999, 1));
+    assert_eq!(shut(&book), ["queue eu red unproven"]);
+}
+
+#[test]
 fn each_condition_alone_when_it_contradicts_itself() {
     planned(
         |it| it.regions[1].verdict = Verdict::Mixed,
@@ -439,98 +497,6 @@ fn a_fence_counts_as_warm_after_it_was_so_for_a_while() {
     assert_eq!(at(1032, true), "warming");
     assert_eq!(at(1062, true), "ok");
     assert_eq!(at(1123, true), "warming", "nobody looked for longer than a minute");
-}
-
-#[track_caller]
-fn emergency(spoil: impl Fn(&mut Scene), (reads, writes): (bool, bool), expected: &[&str]) {
-    let mut scene = Scene::lost();
-    spoil(&mut scene);
-    let gate = scene.gate(Kind::Emergency, &Move::default());
-    assert_eq!(shut_by(&gate), expected);
-    assert_eq!((gate.opens_reads(), gate.opens_writes()), (reads, writes));
-}
-
-#[test]
-fn with_a_dead_peer_reads_open_and_writes_wait_for_the_loss_policy() {
-    emergency(|_| (), (true, false), &["loss policy red loss_blocked"]);
-    let allow = |it: &mut Scene| it.rules.emergency.loss = Loss::Allow;
-    emergency(allow, (true, true), &[]);
-    // What it told before it died is what is known of it.
-    let gate = Scene::lost().gate(Kind::Emergency, &Move::default());
-    let loss = gate.shut_by().next().unwrap();
-    let known = "500 s ago the queue of us had 0 entries, the oldest 0 ms old, done up to w7";
-    assert_eq!(loss.reason, format!("the policy allows no loss; {known}"));
-    // The planned gate stays shut meanwhile.
-    assert!(!Scene::lost().gate(Kind::Planned, &Move::default()).opens_reads());
-}
-
-#[test]
-fn the_survivor_has_to_be_well() {
-    let red = "loss policy red loss_blocked";
-    let to_eu = |it: &mut Scene, change: fn(&mut Told)| change(&mut it.regions[1]);
-    emergency(
-        |it| to_eu(it, |eu| eu.answers = false),
-        (false, false),
-        &["probes eu missing missing", red],
-    );
-    emergency(|it| to_eu(it, |eu| eu.delta_s = 0.7), (false, false), &["probes eu red drift", red]);
-    emergency(|it| it.probed = 99, (false, false), &["probes eu stale stale", red]);
-    emergency(|it| it.probed = 100, (true, false), &[red]);
-    emergency(|it| it.fence = None, (true, false), &["fence fence missing missing", red]);
-    emergency(|it| it.rules.may_move = false, (false, false), &["switch policy red off", red]);
-    emergency(
-        |it| it.rules.regions_min = 2,
-        (false, false),
-        &["regions_on policy red too_few", red],
-    );
-    emergency(
-        |it| to_eu(it, |eu| eu.verdict = Verdict::Mismatched),
-        (false, false),
-        &[
-            "regions_on policy red too_few",
-            "lost eu red still_answers",
-            "contract policy red no_survivor",
-            red,
-        ],
-    );
-}
-
-#[test]
-fn evidence_of_a_survivor_that_is_too_old_keeps_reads_shut() {
-    let old = |it: &mut Scene| {
-        it.told = 939;
-        it.rules.emergency = EmergencyRules { loss: Loss::Allow, ..EmergencyRules::default() };
-    };
-    emergency(
-        old,
-        (false, false),
-        &[
-            "regions_on policy red too_few",
-            "lost us stale stale",
-            "contract eu stale stale",
-            "index_hash eu stale stale",
-        ],
-    );
-}
-
-#[test]
-fn a_region_that_answers_is_not_given_up() {
-    let of = Move { from: Some("us".into()), to: Some("eu".into()) };
-    let mut scene = Scene::good();
-    scene.rules.emergency.loss = Loss::Allow;
-    let gate = scene.gate(Kind::Emergency, &of);
-    assert_eq!(shut_by(&gate), ["lost us red still_answers"]);
-    assert!(gate.opens_reads() && !gate.opens_writes());
-    let all = scene.gate(Kind::Emergency, &Move::default());
-    assert_eq!(shut_by(&all), ["lost policy red nobody_lost"]);
-    // Of a region that was never asked nobody knows whether it is lost.
-    scene.regions[0].indexes = Vec::new();
-    let mut book = Book::default();
-    book.install(Arc::new(scene.rules.clone()), &scene.policy);
-    let eu = memory(&scene.regions[1], 0, 999);
-    book.heard(&Memory { regions: vec![eu], ..Memory::default() });
-    let gate = book.emergency(&of, Moment(1_000_000));
-    assert!(shut_by(&gate).contains(&"lost us missing missing".to_owned()));
 }
 
 #[test]
