@@ -10,7 +10,9 @@ use tidegate_harness::{Redis, RedisPlan};
 use crate::rig::{Rig, ask, found, key, run, standalone};
 
 /// All that a fence needs.
-const RIGHTS: &str = "~fence:* -@all +@read +@write +@scripting +@connection +info +time +wait";
+const RIGHTS: &str = "~fence:* -@all +@read +@write +@connection -@dangerous +eval +evalsha +info \
+    +time +wait +cluster|slots";
+const README: &str = include_str!("../../../../README.md");
 
 fn signed_in(rules: RedisRules, user: &str, password: &str) -> RedisRules {
     RedisRules { user: Some(user.into()), password: Some(RedisPassword(password.into())), ..rules }
@@ -55,6 +57,28 @@ fn a_user_with_few_rights_is_enough() {
         assert_eq!(rig.fence.audit(10).await.expect("it answers").len(), 1);
         assert_eq!(rig.told(doubted).await, "done");
     });
+}
+
+#[test]
+fn the_rights_that_operators_are_told_of_are_enough_and_few() {
+    assert!(README.contains(&RIGHTS.replace("~fence:", "~tidegate:")), "README has others");
+    let server = Redis::start(&RedisPlan::durable().user("fence", "secret", RIGHTS));
+    let may = |words: &[&str]| {
+        let asked = server.command(&[&["ACL", "DRYRUN", "fence"], words].concat());
+        asked.text() == "OK"
+    };
+    assert!(may(&["CLUSTER", "SLOTS"]) && may(&["WAIT", "1", "50"]) && may(&["SCAN", "0"]));
+    for words in [
+        &["FLUSHALL"][..],
+        &["KEYS", "*"],
+        &["CONFIG", "GET", "*"],
+        &["GET", "other"],
+        &["CLUSTER", "RESET"],
+        &["SCRIPT", "FLUSH"],
+        &["ACL", "LIST"],
+    ] {
+        assert!(!may(words), "{words:?}");
+    }
 }
 
 #[test]
