@@ -13,6 +13,7 @@ mod bodies;
 mod ends;
 mod grpc;
 mod operators;
+mod reloading;
 mod store_gone;
 mod without_store;
 

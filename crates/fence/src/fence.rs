@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::latency::Operation;
 use crate::leftovers::{Leftover, Sweeper, What};
-use crate::quota::{Principal, Quota, Quotas};
+use crate::quota::{Charge, Quotas};
 use crate::redis::{FoundError, Founded, How, RedisTally};
 use crate::store::{Audit, AuditLine, Failure, Filter, Finding, Gauges, Store};
 use crate::tally::Tally;
@@ -48,14 +48,12 @@ pub struct Limits {
     pub claim: Duration,
     /// How soon after its claim was sent a write must begin.
     pub start_window: Duration,
-    /// New keys that each principal may make; no bound if `None`.
-    pub quota: Option<Quota>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let call = Duration::from_millis(250);
-        Self { call, claim: call, start_window: rules::START_WINDOW, quota: None }
+        Self { call, claim: call, start_window: rules::START_WINDOW }
     }
 }
 
@@ -74,8 +72,8 @@ pub struct Ask {
     pub is_repeatable: bool,
     /// The shared store is away, and this one stands in for it.
     pub is_degraded: bool,
-    /// Whose allowance of new keys it is charged to.
-    pub principal: Option<Principal>,
+    /// The allowance of new keys that it is charged to; none has a bound if `None`.
+    pub charge: Option<Charge>,
     /// How long a duplicate waits for the answer to the first request.
     pub coalesce_wait: Duration,
 }
@@ -205,9 +203,7 @@ impl Fence {
     }
 
     async fn claim_once(&self, key: FenceKey, ask: &Ask) -> Result<Claim, Refusal> {
-        let charge = self.0.limits.quota.zip(ask.principal);
-        let is_charged =
-            charge.is_none_or(|(quota, whose)| self.0.quotas.charge(quota, whose, self.now()));
+        let is_charged = ask.charge.is_none_or(|it| self.0.quotas.charge(it, self.now()));
         if !is_charged {
             // Whoever has used up its allowance may still ask for what it has written.
             return self.look_at(key, ask).await;
@@ -229,8 +225,8 @@ impl Fence {
                 Ok(Claim::Won(Ticket::new(shared, key, terms, attempt, sent)))
             }
             Ok(claimed) => {
-                if let Some((quota, whose)) = charge {
-                    self.0.quotas.refund(quota, whose, self.now());
+                if let Some(charge) = ask.charge {
+                    self.0.quotas.refund(charge, self.now());
                 }
                 Ok(Claim::Lost { claimed, waited: Duration::ZERO })
             }

@@ -13,7 +13,6 @@ use tidegate_core::policy::Policy;
 use tidegate_core::policy::fencing::{FenceRules, FenceStore};
 use tidegate_fence::embedded::{Embedded, Settings};
 use tidegate_fence::fence::{HandedOver, Keeper};
-use tidegate_fence::quota::Quota;
 use tidegate_fence::redis::{self, Redis};
 use tidegate_fence::store::Store;
 use tidegate_fence::{Fence, Limits};
@@ -56,7 +55,7 @@ pub(crate) fn open(
     let of_store = |store: &FenceStore, shared: Option<&Fence>| -> Result<_, Trouble> {
         let incarnation = Fence::incarnation();
         let store = open_store(store, rules, incarnation)?;
-        let (fence, keeper) = Fence::new(store, incarnation, limits(rules), clock::now);
+        let (fence, keeper) = Fence::new(store, incarnation, Limits::default(), clock::now);
         let keeping = Keeping::begin(fence.clone(), keeper, window.clone(), shared.cloned());
         Ok((fence, keeping.map_err(|error| Trouble::doing("keep the fence")(&error))?))
     };
@@ -102,11 +101,6 @@ fn not_opened(error: &dyn Error) -> Trouble {
         None => error.to_string(),
     };
     Trouble::Doing("open the fence", told)
-}
-
-fn limits(rules: &FenceRules) -> Limits {
-    let quota = rules.quota.map(|it| Quota { per_second: it.per_second, burst: it.burst });
-    Limits { quota, ..Limits::default() }
 }
 
 impl Keeping {

@@ -8,12 +8,12 @@ use tidegate_core::fence::key::Scope;
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Body, Doubt, Incarnation, Owner, State};
 use tidegate_core::fence::rules::{Claimed, Settled, Terms};
-use tidegate_fence::quota::{Principal, Quota};
+use tidegate_fence::quota::{Charge, Principal, Quota};
 use tidegate_fence::ticket::Settlement;
-use tidegate_fence::{Ask, Claim, Limits, Refusal};
+use tidegate_fence::{Ask, Claim, Refusal};
 use tokio::task::JoinSet;
 
-use crate::place::{Place, answer, ask, begin, key, limits, lose, told, until, win};
+use crate::place::{Place, answer, ask, begin, key, lose, told, until, win};
 
 pub(crate) async fn one_of_many_claims_wins(place: &Place) {
     let fences = [place.fence().await, place.fence().await];
@@ -171,9 +171,11 @@ pub(crate) async fn answers_of_every_kind_are_kept(place: &Place) {
 }
 
 pub(crate) async fn an_allowance_of_new_keys_is_used_up(place: &Place) {
-    let quota = Some(Quota { per_second: 1, burst: 2 });
-    let fence = place.limited_fence(Limits { quota, ..limits() }).await;
-    let of = |whose| Ask { principal: Some(Principal(whose)), ..ask() };
+    let fence = place.fence().await;
+    let of = |whose| {
+        let quota = Quota { per_second: 1, burst: 2 };
+        Ask { charge: Some(Charge { quota, whose: Principal(whose) }), ..ask() }
+    };
     let keys = [key(), key(), key()];
     for key in &keys[..2] {
         begin(&fence, *key, &of(1)).await.complete(answer(200, b"")).await;

@@ -173,7 +173,7 @@ pub(crate) fn ask() -> Ask {
         retention: retention(),
         is_repeatable: false,
         is_degraded: false,
-        principal: None,
+        charge: None,
         coalesce_wait: Duration::ZERO,
     }
 }

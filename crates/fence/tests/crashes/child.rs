@@ -228,7 +228,7 @@ async fn claim_on(fence: Fence, mode: Mode, next: Arc<AtomicU64>) {
         retention: retention(),
         is_repeatable: false,
         is_degraded: false,
-        principal: None,
+        charge: None,
         coalesce_wait: Duration::ZERO,
     };
     let mut held = Vec::new();

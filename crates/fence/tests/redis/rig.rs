@@ -262,7 +262,7 @@ pub(crate) fn ask() -> Ask {
         retention: Retention::unchecked(Duration::from_hours(1), Duration::from_hours(2)),
         is_repeatable: false,
         is_degraded: false,
-        principal: None,
+        charge: None,
         coalesce_wait: Duration::ZERO,
     }
 }

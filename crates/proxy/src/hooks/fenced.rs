@@ -15,7 +15,8 @@ use tidegate_core::fence::fingerprint::Fingerprint;
 use tidegate_core::fence::meaning::{Depth, Judging};
 use tidegate_core::fence::reply::{self, Replying};
 use tidegate_core::fence::rules::{Claimed, LEASE_MARGIN};
-use tidegate_core::policy::fencing::RouteFence;
+use tidegate_core::policy::fencing::{KeyQuota, RouteFence};
+use tidegate_fence::quota::{Charge, Quota};
 use tidegate_fence::{Ask, Lease};
 
 use super::{Proxy, carriage, limit, receive};
@@ -308,7 +309,10 @@ async fn prepare(
         retention: rules.retention,
         is_repeatable: of_route.is_repeatable,
         is_degraded: false,
-        principal: Some(named.principal),
+        charge: rules.quota.map(|KeyQuota { per_second, burst }| Charge {
+            quota: Quota { per_second, burst },
+            whose: named.principal,
+        }),
         coalesce_wait: of_route.coalesce_wait,
     };
     Ok(Ok(Prepared { start, named, ask }))
