@@ -204,6 +204,22 @@ fn a_region_that_has_to_stay_on_is_not_drained() {
 }
 
 #[test]
+fn a_list_that_is_too_large_or_none_keeps_the_gate_shut() {
+    let small = BLOBS.replace("every:", "max_size: 512B, every:");
+    let setting = Setting::of(&["near", "far"], &gated(&[&small]));
+    until_shut_by(&setting, &[]);
+    let far = &setting.regions[1];
+    far.set_blob(&"long".repeat(120), Some(b""));
+    until_shut_by(&setting, &["blobs far red no_manifest"]);
+    far.set_blob(&"long".repeat(120), None);
+    until_shut_by(&setting, &[]);
+    far.set_blob("two\nlines", Some(b""));
+    until_shut_by(&setting, &["blobs far red no_manifest"]);
+    let said = tidegate(&["gate", "explain", "blobs", "--admin", &setting.admin()]);
+    assert!(said.out.contains("blobs of far is red: line 5 is not"), "{said:?}");
+}
+
+#[test]
 fn a_queue_that_is_a_stream_is_read_from_its_server() {
     let server = Redis::start(&RedisPlan::default());
     let address = server.address();

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A mapping whose order counts.
 #[derive(Debug)]
@@ -109,12 +109,6 @@ text!(
     "^[0-9]+%$"
 );
 text!(
-    /// A figure from 0 to 1: `0.03`.
-    FigureText,
-    "a figure such as `0.03`",
-    r"^(0(\.[0-9]+)?|1(\.0+)?)$"
-);
-text!(
     /// An IP address and a port: `10.0.0.1:8000` or `[2001:db8::1]:8000`.
     AddressText,
     "an address such as `10.0.0.1:8000`",
@@ -133,6 +127,43 @@ text!(
     "a duration such as `2s`, or `off`",
     "^([0-9]+(ms|s|m|h|d)|off)$"
 );
+
+/// A figure from 0 to 1, as it is written: what it means is worked out from its digits.
+#[derive(Clone, Debug)]
+pub(crate) struct FigureText(pub(crate) String);
+
+impl From<&str> for FigureText {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for FigureText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AsText("a figure such as `0.03`")).map(Self)
+    }
+}
+
+impl Serialize for FigureText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0.parse().unwrap_or_default())
+    }
+}
+
+impl JsonSchema for FigureText {
+    fn schema_name() -> Cow<'static, str> {
+        "Figure".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A figure from 0 to 1: `0.03`.",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+        })
+    }
+}
 
 /// Takes any plain value as the text it is written with, so that a missing unit is told as such.
 struct AsText(&'static str);
