@@ -17,6 +17,8 @@ use super::layout::{self, span};
 use super::{Redis, Shared, scripts};
 use crate::store::{Audit, Failure};
 
+/// An answered record, as scripts tell of it.
+const DONE: u64 = 2;
 /// Most lines of what was resolved that a bucket keeps.
 const AUDIT_MAX: u64 = 64;
 
@@ -41,12 +43,24 @@ impl Redis {
         let told = shared.call(bucket, Way::Claims, command.end()).await?;
         match &*told.word {
             b"WON" => shared.won(key, terms, &told),
-            b"BUSY" => Ok(Claimed::Busy { left: Duration::from_millis(told.number(0)) }),
-            b"CLASH" => Ok(Claimed::Clash),
+            b"BUSY" => {
+                shared.is_copied(&told)?;
+                Ok(Claimed::Busy { left: Duration::from_millis(told.number(0)) })
+            }
+            b"CLASH" => {
+                if told.number(0) != DONE {
+                    shared.is_copied(&told)?;
+                }
+                Ok(Claimed::Clash)
+            }
             b"HELD" => {
                 let record = layout::decode(told.bytes(0));
                 let is_done = matches!(record.state, State::Completed(_));
-                Ok(if is_done { Claimed::Done(record) } else { Claimed::InDoubt(record) })
+                if is_done {
+                    return Ok(Claimed::Done(record));
+                }
+                shared.is_copied(&told)?;
+                Ok(Claimed::InDoubt(record))
             }
             _ => Err(Failure::Unreachable),
         }
@@ -218,14 +232,20 @@ impl Shared {
     /// A claim was won, if enough replicas have it.
     fn won(&self, key: FenceKey, terms: &Terms, told: &Told) -> Result<Claimed, Failure> {
         self.note(key.bucket(), told.number(0));
+        self.is_copied(told)?;
+        let attempt = u8::try_from(told.number(2)).unwrap_or(u8::MAX);
+        self.memory.won(key, terms, attempt, layout::moment(told.number(1)));
+        Ok(Claimed::Won { attempt })
+    }
+
+    /// Whether enough replicas have what a script has told of.
+    fn is_copied(&self, told: &Told) -> Result<(), Failure> {
         let wanted = self.rules.wait.map_or(0, |wait| u64::from(wait.replicas));
         if told.copies.unwrap_or_default() < wanted {
             self.tally.uncopied.add_one();
             return Err(Failure::Uncopied);
         }
-        let attempt = u8::try_from(told.number(2)).unwrap_or(u8::MAX);
-        self.memory.won(key, terms, attempt, layout::moment(told.number(1)));
-        Ok(Claimed::Won { attempt })
+        Ok(())
     }
 
     fn has_happened(&self, key: FenceKey, told: &Told) -> Result<bool, Failure> {

@@ -37,6 +37,26 @@ fn a_claim_that_too_few_replicas_have_is_not_won() {
     });
 }
 
+/// A master that was replaced, and has not been told, may hold claims that were never made.
+#[test]
+fn what_may_change_yet_is_told_only_by_a_master_that_others_follow() {
+    run(async {
+        let master = Redis::start(&RedisPlan::durable());
+        let replica = replica_of(&master);
+        until_copied(&master);
+        let rules = waiting(standalone(&master), Duration::from_secs(2));
+        let (rig, written, open) = (Rig::founded(&rules).await, key(), key());
+        rig.write(written).await;
+        let ticket = rig.win(open).await;
+        assert_eq!((rig.told(written).await, rig.told(open).await), ("done", "busy"));
+        replica.pause();
+        assert_eq!((rig.told(written).await, rig.told(open).await), ("done", "uncopied"));
+        replica.resume();
+        rig.until_told_of("busy", || open).await;
+        drop(ticket);
+    });
+}
+
 #[test]
 fn claims_are_refused_by_name_while_replicas_are_missing() {
     run(async {

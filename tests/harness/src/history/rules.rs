@@ -83,6 +83,14 @@ fn mismatch(story: &Story<'_>, attempt: &Attempt) -> Option<Breach> {
     let differs = |other: &&&Attempt| other.payload != attempt.payload;
     if attempt.told == Told::Mismatch {
         let earlier = |other: &&&Attempt| other.start <= attempt.end;
+        let is_own = |line: &&Execution| {
+            let by = story.attempts.iter().find(|it| it.id == line.attempt);
+            line.at <= attempt.start && by.is_some_and(|it| !differs(&it))
+        };
+        if story.lines.first().is_some_and(is_own) {
+            let seen = format!("attempt {} was told so of what was executed", attempt.id);
+            return Some(breach(Rule::MismatchIsMismatch, story.name, seen));
+        }
         if story.attempts.iter().filter(earlier).any(|it| differs(&it)) {
             return None;
         }

@@ -162,6 +162,12 @@ fn a_mismatch_without_another_payload_is_found() {
     check(&history, &[Rule::MismatchIsMismatch]);
     history.attempts[2].payload = [8; 32];
     check(&history, &[]);
+    // What was executed is no other payload, though there was one.
+    let mut history = good();
+    history.attempts[2].told = Told::Mismatch;
+    let other = attempt(0, &name("a", "k"), Told::Nothing);
+    history.attempts.push(Attempt { payload: [8; 32], ..other });
+    check(&history, &[Rule::MismatchIsMismatch]);
 }
 
 #[test]

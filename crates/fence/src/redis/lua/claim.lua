@@ -7,8 +7,11 @@ if held then
     -- Counting writes, so that copies are waited for on this connection too.
     return {'WON', count(), now, held.attempt}
   end
+  -- What may still change is told with a write, so that copies are waited for: a master that was
+  -- replaced may go on for a while, and know claims that nobody else does.
+  if held.state ~= DONE then count() end
   local is_known = is_marked(held.flags) and is_marked(string.byte(ARGV[6], 3))
-  if is_known and held.print ~= print then return {'CLASH'} end
+  if is_known and held.print ~= print then return {'CLASH', held.state} end
   if held.state == DONE then return {'HELD', stored} end
   if held.state == FLYING and now < held.lease then return {'BUSY', held.lease - now} end
   if ARGV[9] ~= '1' or held.owner == NOBODY then return {'HELD', stored} end
