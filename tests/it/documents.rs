@@ -51,6 +51,7 @@ fn the_readme_names_every_metric_and_no_other() {
         sources.chain(["crates/proxy/src/metrics.rs", "crates/proxy/src/connection/metrics.rs"]);
     let sources: String = sources
         .chain(["crates/control/src/metrics/scrape.rs", "crates/control/src/gates/metrics.rs"])
+        .chain(["crates/control/src/metrics/ownership.rs"])
         .map(read)
         .collect();
     let stem = |name: &str| {
@@ -77,8 +78,9 @@ fn the_verbs_and_flags_of_the_readme_exist() {
         let verb = words.next().expect("a verb");
         assert!(verbs.contains(&format!("  {verb} ")), "no verb `{verb}`");
         let mut path = vec![verb];
-        // The fence and the gates have verbs of their own.
-        path.extend(words.by_ref().take(usize::from(matches!(verb, "fence" | "gate"))));
+        // The fence, the gates and ownership have verbs of their own.
+        let has_verbs = matches!(verb, "fence" | "gate" | "ownership");
+        path.extend(words.by_ref().take(usize::from(has_verbs)));
         let of_verb = help(&path);
         assert!(!of_verb.is_empty(), "no verb {path:?}");
         for flag in words.filter(|it| it.starts_with("--")) {

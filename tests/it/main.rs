@@ -13,6 +13,7 @@ mod gates;
 mod manager;
 mod nemesis;
 mod operator;
+mod ownership;
 mod protocols;
 mod reload;
 mod retries;

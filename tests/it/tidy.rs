@@ -36,7 +36,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
     ("core", &[]),
     ("policy", &["tidegate-core"]),
     ("fence", &["tidegate-core"]),
-    ("control", &["tidegate-core"]),
+    ("control", &["tidegate-core", "tidegate-fence"]),
     ("proxy", &["tidegate-control", "tidegate-core", "tidegate-fence"]),
 ];
 

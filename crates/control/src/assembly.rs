@@ -13,6 +13,7 @@ use tidegate_core::snapshot::{Endpoint, Region, Snapshot};
 use crate::World;
 use crate::ledger::{Ledger, Symbol, Whose};
 use crate::metrics::Metrics;
+use crate::permits::Permits;
 use crate::rotation::Rotation;
 use crate::sessions::Sessions;
 use crate::traffic::{Open, Traffic};
@@ -24,6 +25,7 @@ pub(crate) struct Assembly {
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
     process_key: Option<StickyKey>,
+    permits: Arc<Permits>,
     open: HashMap<Name, Arc<Open>>,
     traffic: HashMap<EndpointId, Counted>,
     /// Regions that are gone and whose series somebody may still count in, with their keys.
@@ -45,9 +47,10 @@ impl Assembly {
         metrics: Arc<Metrics>,
         ledger: Arc<Ledger>,
         process_key: Option<StickyKey>,
+        permits: Arc<Permits>,
     ) -> Self {
         let (open, traffic, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { metrics, ledger, process_key, open, traffic, leaving }
+        Self { metrics, ledger, process_key, permits, open, traffic, leaving }
     }
 
     /// The world of a snapshot. Regions that are as they were `before` are taken over from there.
@@ -60,7 +63,8 @@ impl Assembly {
             .map(|(policy, region)| self.region(policy, region, Known::find(before, region)))
             .collect();
         let sessions = self.sessions(&snapshot, before);
-        World { snapshot, regions, routes, sessions }
+        let permits = Arc::clone(&self.permits);
+        World { snapshot, regions, routes, sessions, permits }
     }
 
     /// What sessions need, made anew only when the policy says something else about them.

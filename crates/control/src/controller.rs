@@ -17,6 +17,7 @@ use crate::endpoints_file::ParseEndpoints;
 use crate::handle::Handle;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::permits::Permits;
 use keeper::Keeper;
 
 mod keeper;
@@ -58,11 +59,13 @@ impl Controller {
     ) -> (Self, Handle) {
         let (mut board, effects) = Board::remembering(clock::now(), policy, memory);
         let ledger = Arc::new(Ledger::default());
-        let mut assembly = Assembly::new(Arc::clone(&metrics), Arc::clone(&ledger), process_key);
+        let permits = Arc::new(Permits::default());
+        let (of_metrics, of_ledger) = (Arc::clone(&metrics), Arc::clone(&ledger));
+        let mut assembly = Assembly::new(of_metrics, of_ledger, process_key, Arc::clone(&permits));
         let world = assembly.world(board.snapshot(), None);
         let world = Arc::new(ArcSwap::from_pointee(world));
         metrics.watch(&world, &ledger);
-        let (handle, inbox) = Handle::new(world, metrics, ledger);
+        let (handle, inbox) = Handle::new(world, metrics, ledger, permits);
         let mut keeper = Keeper::new(board, assembly, handle.clone(), inbox, parse_endpoints);
         keeper.owes(effects);
         (Self { keeper: Mutex::new(Some(keeper)) }, handle)

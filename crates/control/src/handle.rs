@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::World;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::permits::Permits;
 
 /// Most events that wait for the controller at one time.
 pub const EVENTS_WAITING_MAX: usize = 4096;
@@ -26,6 +27,7 @@ pub struct Handle {
     window: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    permits: Arc<Permits>,
 }
 
 /// Why the controller took an event not in.
@@ -76,12 +78,13 @@ impl Handle {
         world: Arc<ArcSwap<World>>,
         metrics: Arc<Metrics>,
         ledger: Arc<Ledger>,
+        permits: Arc<Permits>,
     ) -> (Self, Inbox) {
         let (inbox, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (memories, askers) = mpsc::channel(1);
         let (opener, window) = watch::channel(world.load().snapshot.window.is_open());
         let reached = Inbox { events, memories: askers, window: opener };
-        (Self { world, inbox, memories, window, metrics, ledger }, reached)
+        (Self { world, inbox, memories, window, metrics, ledger, permits }, reached)
     }
 
     /// The world in force. A request asks for it once and keeps it to its end.
@@ -181,6 +184,11 @@ impl Handle {
     /// Who is open where.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// Whether writes may be sent.
+    pub fn permits(&self) -> &Permits {
+        &self.permits
     }
 
     /// Hands over an event, and waits while there is no room for it.

@@ -10,6 +10,8 @@ pub mod gates;
 pub mod handle;
 pub mod ledger;
 pub mod metrics;
+pub mod ownership;
+pub mod permits;
 pub mod report;
 pub mod rotation;
 pub mod sessions;

@@ -29,6 +29,7 @@ pub use sources::{EndpointMetrics, RetryCause, SOURCES_PER_REGION_MAX};
 mod fenced;
 mod histogram;
 mod labels;
+pub mod ownership;
 mod policy;
 mod scrape;
 mod sources;
@@ -37,6 +38,7 @@ use labels::{
     Build, DrainCause, DrainEnd, DrainOutcome, OfRegion, OfRoute, ProbeOutcome, Pulse, RegionKey,
     Source, Turn, Upgrade,
 };
+use ownership::OwnershipMetrics;
 use policy::PolicyMetrics;
 use scrape::Scrape;
 use sources::Sources;
@@ -52,6 +54,7 @@ pub struct Metrics {
     scrape: Scrape,
     counts: Counts,
     policy: PolicyMetrics,
+    ownership: OwnershipMetrics,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,6 +88,7 @@ impl Metrics {
         let scrape = Scrape::default();
         let counts = Counts::default();
         let policy = PolicyMetrics::register(&mut registry);
+        let ownership = OwnershipMetrics::register(&mut registry);
         sources.register(&mut registry);
         counts.register(&mut registry);
         registry.register_collector(Box::new(scrape.clone()));
@@ -96,7 +100,13 @@ impl Metrics {
             scrape,
             counts,
             policy,
+            ownership,
         }
+    }
+
+    /// The families about ownership.
+    pub fn ownership(&self) -> OwnershipMetrics {
+        self.ownership.clone()
     }
 
     /// Lets another crate add its families, once, before the server runs.

@@ -70,6 +70,7 @@ pub(crate) fn policy(regions: Vec<RegionPolicy>) -> Policy {
         watch: None,
         fence: None,
         gates: None,
+        ownership: None,
     }
 }
 
@@ -126,6 +127,7 @@ fn route() -> Route {
         strategy: Strategy::Nearest,
         sticky: Stickiness::Off,
         fence: None,
+        owned: None,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(1),

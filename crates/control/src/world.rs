@@ -13,6 +13,7 @@ use tidegate_core::snapshot::Snapshot;
 
 use crate::ledger::Symbol;
 use crate::metrics::EndpointMetrics;
+use crate::permits::Permits;
 use crate::rotation::Rotation;
 use crate::sessions::Sessions;
 use crate::traffic::{Open, Traffic};
@@ -28,6 +29,8 @@ pub struct World {
     pub routes: Arc<[RouteWorld]>,
     /// The keys of sessions, and where their tokens stand.
     pub sessions: Arc<Sessions>,
+    /// Whether writes may be sent; of this moment, and not of this world.
+    pub permits: Arc<Permits>,
 }
 
 /// What belongs to one route.

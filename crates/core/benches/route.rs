@@ -106,6 +106,7 @@ fn ask() -> Ask<'static> {
         client_hash: 0,
         full: RegionSet::EMPTY,
         tried: RegionSet::EMPTY,
+        belongs: None,
     }
 }
 

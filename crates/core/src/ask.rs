@@ -1,7 +1,7 @@
 //! What one request asks for: its routing facts, borrowed from its head.
 
 use crate::contract::{INDEX_HASH, MODEL_TAG, Report, SCHEMA_REV};
-use crate::id::{KeyId, KeySet, RegionSet};
+use crate::id::{KeyId, KeySet, PartitionId, RegionSet};
 
 /// Whether a request only reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +114,15 @@ pub struct Session<'a> {
     pub release: Option<&'a str>,
 }
 
+/// Whose a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belonging {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Whether this balancer may rely on what it knows of the owner; only writes need that.
+    pub is_leased: bool,
+}
+
 /// The routing facts of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask<'a> {
@@ -133,6 +142,8 @@ pub struct Ask<'a> {
     pub full: RegionSet,
     /// Regions that were already tried for this request and could not be reached.
     pub tried: RegionSet,
+    /// Its partition, where that decides who may answer it.
+    pub belongs: Option<Belonging>,
 }
 
 #[cfg(test)]

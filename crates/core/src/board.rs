@@ -11,8 +11,10 @@ use crate::ejection::Tally;
 use crate::health::ProbeFailure;
 use crate::id::{ENDPOINTS_PER_REGION_MAX, EndpointId, Generation, Name};
 use crate::moment::Moment;
+use crate::ownership::{Owned, Standing};
+use crate::policy::owning::PartitionPolicy;
 use crate::policy::{EndpointAddress, EndpointSource, Policy};
-use crate::snapshot::{Held, Snapshot, Verdict};
+use crate::snapshot::{Held, Owner, Snapshot, Verdict};
 use crate::window::{self, Window, WindowState};
 
 use drains::Drains;
@@ -78,6 +80,8 @@ pub enum Event {
         /// Why.
         reason: Arc<str>,
     },
+    /// The store told who owns what.
+    Owned(Ownership),
     /// Time passed.
     Tick,
 }
@@ -145,6 +149,15 @@ pub enum Effect {
     Probe(Vec<Target>),
 }
 
+/// Who owns what, as one division into partitions has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// Which division, and its digest.
+    pub layout: (u32, u64),
+    /// Its partitions.
+    pub owned: Vec<Owned>,
+}
+
 /// Somebody to probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -164,6 +177,7 @@ pub struct Board {
     places: HashMap<EndpointId, usize>,
     drains: Drains,
     window: WindowState,
+    ownership: Ownership,
     /// The window as the next snapshot shows it.
     shown_window: Window,
     last_event: Moment,
@@ -191,6 +205,7 @@ impl Board {
             places: HashMap::new(),
             drains: Drains::default(),
             window: memory.window,
+            ownership: Ownership::default(),
             shown_window: Window::default(),
             last_event: now,
             generation: Generation(0),
@@ -238,6 +253,10 @@ impl Board {
             Event::Counted(readings) => self.counted(&readings),
             Event::Released(region) => self.release(&region),
             Event::WindowAsked { open, reason } => self.window.ask(open.then_some(reason)),
+            Event::Owned(ownership) => {
+                self.changed |= self.ownership != ownership;
+                self.ownership = ownership;
+            }
             Event::Tick => self.tick(now, &mut effects),
         }
         if self.policy.contract.rotation_ends(before, now) {
@@ -261,7 +280,35 @@ impl Board {
         let regions = self.regions.iter().map(RegionState::picture).collect();
         let mut snapshot = Snapshot::new(self.generation, Arc::clone(&self.policy), regions);
         snapshot.window = self.shown_window.clone();
+        if let Some(owners) = self.owners() {
+            snapshot.owners = owners;
+        }
         snapshot
+    }
+
+    /// Who owns each partition of the policy; `None` before anything is known of that.
+    fn owners(&self) -> Option<Arc<[Owner]>> {
+        let rules = self.policy.ownership.as_ref()?;
+        let Ownership { layout, owned } = &self.ownership;
+        if owned.is_empty() {
+            return None;
+        }
+        let is_ours = *layout == (rules.version, rules.digest());
+        let known: HashMap<&str, &Owned> = owned.iter().map(|it| (&*it.partition, it)).collect();
+        let owner = |of_policy: &PartitionPolicy| match known.get(&*of_policy.name) {
+            // In another division the partition of this name may be other values.
+            Some(owned) if is_ours => Owner {
+                region: self.policy.region(&owned.region),
+                epoch: owned.epoch,
+                standing: owned.standing,
+            },
+            Some(_) | None => Owner {
+                region: Some(of_policy.home),
+                standing: Standing::Outdated,
+                ..Owner::default()
+            },
+        };
+        Some(rules.partitions.iter().map(owner).collect())
     }
 
     /// Puts a policy in force. Regions and endpoints that are still there keep what is known.

@@ -22,12 +22,12 @@
 //! 5. [`meaning`], [`call`], [`copying`], [`reply`]: what an answer does to the record, what is kept
 //!    of it, and what a duplicate is told.
 
-mod base64;
+pub(crate) mod base64;
 pub mod call;
 pub mod copying;
 pub mod family;
 pub mod fingerprint;
-mod json;
+pub(crate) mod json;
 pub mod key;
 pub mod meaning;
 pub mod proof;

@@ -19,7 +19,9 @@
 //! 10. [`fence`]: what is remembered of a write, so that it is delivered at most once.
 //! 11. [`window`]: the time after a flip in which writes may come again.
 //! 12. [`gate`]: whether a region may take traffic, and on what grounds.
-//! 13. [`board`]: the mutable world; events in, effects and snapshots out.
+//! 13. [`partition`], [`ownership`]: which region takes which writes, and what a balancer may do with
+//!     what it knows of that.
+//! 14. [`board`]: the mutable world; events in, effects and snapshots out.
 
 pub mod ask;
 pub mod balance;
@@ -35,6 +37,8 @@ pub mod health;
 pub mod hold;
 pub mod id;
 pub mod moment;
+pub mod ownership;
+pub mod partition;
 pub mod policy;
 pub mod route;
 pub mod snapshot;

@@ -17,8 +17,10 @@ use crate::gate::rules::GateRules;
 use crate::id::{Name, RegionId, RegionSet};
 
 use fencing::{FenceRules, RouteFence};
+use owning::{OwnershipRules, RouteOwnership};
 
 pub mod fencing;
+pub mod owning;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +71,8 @@ pub struct Policy {
     pub fence: Option<FenceRules>,
     /// What must be proven before traffic may be moved; nothing may be moved without it.
     pub gates: Option<Arc<GateRules>>,
+    /// Who takes which writes; any region takes them if `None`.
+    pub ownership: Option<OwnershipRules>,
 }
 
 impl Policy {
@@ -357,6 +361,8 @@ pub struct Route {
     pub sticky: Stickiness,
     /// How its writes are fenced; not at all if `None`.
     pub fence: Option<RouteFence>,
+    /// How its requests are owned; not at all if `None`.
+    pub owned: Option<RouteOwnership>,
 }
 
 /// Which requests a route takes: all that is given must hold.

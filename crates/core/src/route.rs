@@ -1,17 +1,20 @@
 //! Which region answers: one pure function over a snapshot and an ask.
 //!
 //! Filters come in a fixed order, and each keeps its reason: residency, drained or dark, contract,
-//! already tried, pin, session, release, nearest. [`route`] runs them silently; [`crate::explain`] runs the
+//! ownership, already tried, pin, session, release, nearest. [`route`] runs them silently; [`crate::explain`] runs the
 //! very same ones and writes down every region that was passed over.
 
 use crate::ask::{Ask, Demand, Session};
-use crate::id::{RegionId, RegionSet};
+use crate::id::{Epoch, RegionId, RegionSet};
 use crate::policy::{PinRule, Policy, Require, Route, Strategy};
 use crate::snapshot::{Endpoint, Held, Snapshot, Verdict};
 
+mod owner;
 mod session;
 #[cfg(test)]
 mod tests;
+
+pub use owner::owner_of;
 
 /// Where a request goes, and by which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Choice {
     pub session: SessionOutcome,
     /// Who assigned a release, if somebody did.
     pub assigned: Option<Assigned>,
+    /// The epoch under which its owner takes it, if it is a write that somebody owns.
+    pub epoch: Option<Epoch>,
 }
 
 impl Choice {
@@ -54,6 +59,8 @@ pub enum Reason {
     Pin,
     /// The client was there before.
     Session,
+    /// It owns the partition of the request.
+    Owner,
     /// It is the nearest that may answer.
     Nearest,
     /// It is the nearest with room: a nearer one is full.
@@ -68,6 +75,7 @@ impl Reason {
         match self {
             Self::Pin => "pin",
             Self::Session => "session",
+            Self::Owner => "owner",
             Self::Nearest => "nearest",
             Self::Spill => "spill",
             Self::LastResort => "last_resort",
@@ -143,6 +151,18 @@ pub enum Refusal {
     /// Only regions outside the route's residency could answer.
     #[error("no region inside the route's residency is available")]
     OutsideResidency,
+    /// The owner of the partition may not answer, and nobody else may.
+    #[error("the region that owns this partition is not available")]
+    OwnerUnavailable,
+    /// This balancer does not know, or not any more, who owns the partition.
+    #[error("it is not certain now which region owns this partition")]
+    OwnerUnsure,
+    /// The partition is being moved, and its former owner may still be written to.
+    #[error("this partition is being moved to another region")]
+    OwnerMoving,
+    /// Other balancers divide into other partitions.
+    #[error("the policy of this balancer divides into other partitions than the store")]
+    OwnerOutdated,
     /// Every region that could answer is full.
     #[error("every available region is at its capacity")]
     Full,
@@ -156,12 +176,16 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Unmet,
         Self::UnknownRelease,
         Self::DemandedIsDown,
         Self::PinUnavailable,
         Self::OutsideResidency,
+        Self::OwnerUnavailable,
+        Self::OwnerUnsure,
+        Self::OwnerMoving,
+        Self::OwnerOutdated,
         Self::Full,
         Self::Unreachable,
         Self::NoRegion,
@@ -175,6 +199,10 @@ impl Refusal {
             Self::DemandedIsDown => "contract_unavailable",
             Self::PinUnavailable => "pin_unavailable",
             Self::OutsideResidency => "residency_unavailable",
+            Self::OwnerUnavailable => "owner_unavailable",
+            Self::OwnerUnsure => "ownership_unsure",
+            Self::OwnerMoving => "ownership_moving",
+            Self::OwnerOutdated => "ownership_outdated",
             Self::Full => "capacity_exhausted",
             Self::Unreachable => "region_unreachable",
             Self::NoRegion => "no_region_available",
@@ -193,6 +221,8 @@ pub enum Cause {
     Verdict(Verdict),
     /// None of its endpoints reports what the request demands.
     Unmet,
+    /// It does not own the partition of the request.
+    NotOwner,
     /// None of its endpoints runs the release that the split or the session assigned.
     OtherRelease,
     /// It was tried for this request and could not be reached.
@@ -219,6 +249,7 @@ impl Cause {
             Self::Drained => "drained",
             Self::Verdict(verdict) => verdict.word(),
             Self::Unmet => "demand_unmet",
+            Self::NotOwner => "not_owner",
             Self::OtherRelease => "other_release",
             Self::Tried => "tried",
             Self::NotPinned => "not_pinned",
@@ -302,13 +333,15 @@ pub(crate) fn walk<T: Trace>(
     if matching.is_empty() {
         return Err(nobody(snapshot, ask, route));
     }
+    let owner::Left { regions: matching, epoch, is_owner } =
+        owner::filter(snapshot, ask, route, matching, trace)?;
     let reachable = narrow(trace, matching, matching.without(ask.tried), |_| Cause::Tried);
     if reachable.is_empty() {
         return Err(Refusal::Unreachable);
     }
     let chosen = |region, reason, pin, assigned| {
         let session = session::outcome(snapshot, ask, region);
-        Choice { region, reason, pin, session, assigned }
+        Choice { region, reason, pin, session, assigned, epoch }
     };
     let pin = match pinned(snapshot, ask, route, reachable.without(staying))? {
         Ok(region) => {
@@ -326,6 +359,7 @@ pub(crate) fn walk<T: Trace>(
     }
     let (released, assigned) = filter_by_release(snapshot, ask, route, reachable, trace);
     let (region, reason) = nearest(snapshot, ask, route, released, trace)?;
+    let reason = if is_owner { Reason::Owner } else { reason };
     Ok(chosen(region, reason, pin, assigned))
 }
 

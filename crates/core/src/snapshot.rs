@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use crate::contract::{Mismatch, Report};
 use crate::health::ProbeFailure;
-use crate::id::{EndpointId, Generation, KeySet, Name, RegionId, RegionSet};
+use crate::id::{EndpointId, Epoch, Generation, KeySet, Name, RegionId, RegionSet};
 use crate::moment::Moment;
+use crate::ownership::Standing;
 use crate::policy::Policy;
+use crate::policy::owning::PartitionPolicy;
 use crate::window::Window;
 
 use kinds::Kinds;
@@ -171,6 +173,17 @@ impl Region {
     }
 }
 
+/// Who owns a partition, as this balancer knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The region; `None` if it is none of the policy's.
+    pub region: Option<RegionId>,
+    /// Since which change.
+    pub epoch: Epoch,
+    /// Whether writes may go there.
+    pub standing: Standing,
+}
+
 /// The world as data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -190,12 +203,15 @@ pub struct Snapshot {
     pub measured: Vec<RegionId>,
     /// The failover window.
     pub window: Window,
+    /// Who owns each partition, by [`crate::id::PartitionId`].
+    pub owners: Arc<[Owner]>,
     /// What kinds of endpoints each region has.
     kinds: Vec<Kinds>,
 }
 
 impl Snapshot {
-    /// Derives what routing looks up from what the regions are. The window is shut.
+    /// Derives what routing looks up from what the regions are. The window is shut, and nobody is
+    /// known to own anything: each partition is at home.
     pub fn new(generation: Generation, policy: Arc<Policy>, regions: Vec<Region>) -> Self {
         let set = |test: &dyn Fn(&Region) -> bool| -> RegionSet {
             ids(&regions).filter(|(_, it)| test(it)).map(|(id, _)| id).collect()
@@ -219,8 +235,21 @@ impl Snapshot {
             measured_us.unwrap_or_else(|| configured(id).saturating_mul(1000))
         });
         let kinds = regions.iter().map(|it| Kinds::of(&it.endpoints)).collect();
+        let at_home = |it: &PartitionPolicy| Owner { region: Some(it.home), ..Owner::default() };
+        let owners = policy.ownership.iter().flat_map(|it| &it.partitions).map(at_home).collect();
         let window = Window::Shut;
-        Self { generation, policy, regions, routable, answering, nearest, measured, window, kinds }
+        Self {
+            generation,
+            policy,
+            regions,
+            routable,
+            answering,
+            nearest,
+            measured,
+            window,
+            owners,
+            kinds,
+        }
     }
 
     /// The region at a place.

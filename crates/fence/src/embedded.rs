@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::store::{Audit, AuditLine, Failure, Filter, Gauges, Maintained};
 
 mod lives;
+mod owning;
 mod rows;
 mod schema;
 mod turns;

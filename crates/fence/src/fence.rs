@@ -14,6 +14,7 @@ use tidegate_core::fence::record::{Answer, Doubt, Incarnation, Owner, Record, St
 use tidegate_core::fence::retention::Retention;
 use tidegate_core::fence::rules::{self, Claimed, Resolution, Resolved, Settled, Terms};
 use tidegate_core::id::Epoch;
+use tidegate_core::ownership::{Asked, Seen, Swapped, Table};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -267,6 +268,26 @@ impl Fence {
     /// The store does not answer.
     pub async fn show(&self, key: FenceKey) -> Result<Option<Record>, Failure> {
         self.0.within(Operation::Look, self.0.store.look(key)).await
+    }
+
+    /// Tells the store on which change of ownership this process acts, and hears what the last one is.
+    ///
+    /// # Errors
+    /// Why that is not known. The process may not act for longer than it could before.
+    ///
+    /// # Cancel safety
+    /// The store may believe for a while that this process acts on the change that was named.
+    pub async fn hold(&self, asked: Asked) -> Result<Seen, Failure> {
+        let holding = self.0.store.hold(self.0.incarnation, asked);
+        self.0.within(Operation::Ownership, holding).await
+    }
+
+    /// Changes ownership, if the last change is still the one that is expected.
+    ///
+    /// # Errors
+    /// Why it is not changed, or not known to be.
+    pub async fn swap(&self, expected: Epoch, table: &Table) -> Result<Swapped, Failure> {
+        self.0.within(Operation::Ownership, self.0.store.swap(expected, table)).await
     }
 
     /// Open records.

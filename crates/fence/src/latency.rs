@@ -20,13 +20,15 @@ pub enum Operation {
     Family,
     /// To show, list or resolve, for operators.
     Look,
+    /// To say who owns what.
+    Ownership,
     /// To forget what is over.
     Maintain,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Claim,
         Self::Renew,
         Self::Complete,
@@ -34,6 +36,7 @@ impl Operation {
         Self::Release,
         Self::Family,
         Self::Look,
+        Self::Ownership,
         Self::Maintain,
     ];
 
@@ -47,6 +50,7 @@ impl Operation {
             Self::Release => "release",
             Self::Family => "family",
             Self::Look => "look",
+            Self::Ownership => "ownership",
             Self::Maintain => "maintain",
         }
     }
@@ -103,7 +107,7 @@ pub struct Latencies([Latency; Operation::ALL.len()]);
 impl Latencies {
     /// How long one of them takes.
     pub fn of(&self, operation: Operation) -> &Latency {
-        let [claim, renew, complete, doubt, release, family, look, maintain] = &self.0;
+        let [claim, renew, complete, doubt, release, family, look, ownership, maintain] = &self.0;
         match operation {
             Operation::Claim => claim,
             Operation::Renew => renew,
@@ -112,6 +116,7 @@ impl Latencies {
             Operation::Release => release,
             Operation::Family => family,
             Operation::Look => look,
+            Operation::Ownership => ownership,
             Operation::Maintain => maintain,
         }
     }

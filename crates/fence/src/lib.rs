@@ -18,7 +18,7 @@
 //! 2. [`store`]: what every store can do.
 //! 3. [`embedded`]: one file on this machine.
 //! 4. [`redis`]: servers that several balancers share.
-//! 5. [`record`]: how a record is written down.
+//! 5. [`record`], [`table`]: how a record is written down, and how it is who owns what.
 
 pub mod embedded;
 pub mod fence;
@@ -28,6 +28,7 @@ pub mod quota;
 pub mod record;
 pub mod redis;
 pub mod store;
+pub mod table;
 pub mod tally;
 pub mod ticket;
 mod waiting;

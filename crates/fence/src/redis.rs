@@ -34,6 +34,7 @@ mod map;
 mod memory;
 mod monitor;
 mod operations;
+mod owning;
 mod recovery;
 mod scripts;
 pub mod stream;

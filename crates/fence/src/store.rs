@@ -3,9 +3,10 @@
 use tidegate_core::fence::family::{FamilyKey, Kin};
 use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::proof::NonDelivery;
-use tidegate_core::fence::record::{Answer, Doubt, Owner, Record};
+use tidegate_core::fence::record::{Answer, Doubt, Incarnation, Owner, Record};
 use tidegate_core::fence::retention::Retention;
 use tidegate_core::fence::rules::{Claimed, Reasserted, Resolution, Resolved, Settled, Terms};
+use tidegate_core::ownership::{Asked, Seen, Swapped, Table};
 use tidegate_core::{Moment, id::Epoch};
 
 use crate::embedded::Embedded;
@@ -316,6 +317,23 @@ impl Store {
         retention: Retention,
     ) -> Result<Kin, Failure> {
         each!(self, it => it.family(family, key, retention).await)
+    }
+
+    /// Tells on which change of ownership a balancer acts, and what the last one is. Only who acts on
+    /// the last one is taken to do so for longer.
+    ///
+    /// # Errors
+    /// Why that is not known. The balancer may not act for longer than it could before.
+    pub async fn hold(&self, who: Incarnation, asked: Asked) -> Result<Seen, Failure> {
+        each!(self, it => it.hold(who, asked).await)
+    }
+
+    /// Changes ownership, if the last change is still the one that is expected.
+    ///
+    /// # Errors
+    /// Why it is not changed, or not known to be.
+    pub async fn swap(&self, expected: Epoch, table: &Table) -> Result<Swapped, Failure> {
+        each!(self, it => it.swap(expected, table).await)
     }
 
     /// Open records.

@@ -1,7 +1,7 @@
 //! Words that are not part of this version: features that are known, and words that are misspelt.
 
 /// Features that are known by name and not built into this version, each with advice.
-const FEATURES: [(&str, &str); 24] = [
+const FEATURES: [(&str, &str); 21] = [
     ("acme", "obtain certificates outside, for instance with certbot"),
     ("cache", "tidegate does not cache; put a cache in front of it"),
     ("caching", "tidegate does not cache; put a cache in front of it"),
@@ -14,11 +14,8 @@ const FEATURES: [(&str, &str); 24] = [
     ("kubernetes", "write the endpoints to a file: `{ file: eu.endpoints }`"),
     ("ladder", "change the weights of `split` and reload"),
     ("limits", "remove it"),
-    ("owner", "use `strategy: nearest`"),
-    ("ownership", "remove it"),
-    ("partition", "remove it"),
-    ("partitions", "remove it"),
-    ("primary", "use `strategy: nearest`"),
+    ("owner", "give the route a `partition`: its writes go to their owner"),
+    ("primary", "write `ownership: { mode: active_passive, primary: us-east-1 }`"),
     ("proxy_protocol", "remove it"),
     ("quic", "remove it"),
     ("rate_limit", "remove it"),

@@ -17,6 +17,7 @@ use crate::report::printable;
 mod facts;
 mod fence;
 mod gates;
+mod ownership;
 mod written;
 
 /// What a policy says, thing by thing.

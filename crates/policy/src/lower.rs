@@ -24,6 +24,7 @@ mod doors;
 mod fence;
 mod fenced;
 mod gates;
+mod ownership;
 mod regions;
 mod routes;
 mod rules;
@@ -61,6 +62,7 @@ pub(crate) fn lower(file: &yaml::File, folder: &Path, flaws: &Flaws) -> Policy {
         fence: lowering.fence(file.fence.as_ref()),
         gates: lowering.gates(file, &probing),
         probing,
+        ownership: lowering.ownership(file),
         regions,
     }
 }

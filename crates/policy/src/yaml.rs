@@ -10,6 +10,7 @@ mod contract;
 mod fence;
 mod forms;
 mod gates;
+mod ownership;
 mod rules;
 mod sticky;
 
@@ -25,6 +26,9 @@ pub(crate) use forms::{
 pub(crate) use gates::{
     Blobs, DeltaS, DriftBy, Embeddings, Emergency, FromContract, Gates, IgnoredSeeds, Limits, Loss,
     Probes, Question, Questions, Queue, Stream,
+};
+pub(crate) use ownership::{
+    BodyPartition, Crossing, Ownership, OwnershipMode, RoutePartition, TokenPartition,
 };
 pub(crate) use rules::{
     Drain, Ejection, EjectionRules, Failback, Measured, Off, Releases, Retries, Stop, Timeouts,
@@ -102,6 +106,8 @@ pub(crate) struct File {
     pub(crate) fence: Option<Fence>,
     /// What must be proven before traffic may be moved from one region to another.
     pub(crate) gates: Option<Gates>,
+    /// Which region takes which writes; any region takes them without this key.
+    pub(crate) ownership: Option<Ownership>,
     /// Deadlines of all routes that do not set their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
@@ -338,6 +344,12 @@ pub(crate) struct Route {
     pub(crate) sticky: Stickiness,
     /// How its writes are fenced: `api`, `ingest`, or rules; not at all without this key.
     pub(crate) fence: Option<RouteFence>,
+    /// Where the partition of its requests stands; needs `ownership`. Writes of a route without this key
+    /// have no owner, except with `mode: active_passive`, where the primary takes them all.
+    pub(crate) partition: Option<RoutePartition>,
+    /// What another region has to report to answer reads of a partition that is not its own, while its
+    /// owner cannot; with `mode: geo_partitioned`. Without this key, reads never leave their owner.
+    pub(crate) crossing: Option<Crossing>,
     /// Its own deadlines.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,

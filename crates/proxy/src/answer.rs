@@ -67,6 +67,10 @@ impl Problem {
             Refusal::DemandedIsDown
             | Refusal::PinUnavailable
             | Refusal::OutsideResidency
+            | Refusal::OwnerUnavailable
+            | Refusal::OwnerUnsure
+            | Refusal::OwnerMoving
+            | Refusal::OwnerOutdated
             | Refusal::NoRegion => (503, "destination_unavailable"),
             Refusal::Full => (503, "connection_limit_reached"),
             Refusal::Unreachable => (503, "connection_refused"),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderName;
 use pingora::http::RequestHeader;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
+use tidegate_core::ask::{Ask, Belonging, Demand, Intent, Pin, Session};
 use tidegate_core::id::RegionSet;
 use tidegate_core::policy::{HashKey, Policy, Route};
 
@@ -21,6 +21,8 @@ pub struct Circumstances<'r> {
     pub full: RegionSet,
     /// Regions that were already tried.
     pub tried: RegionSet,
+    /// Its partition, where that decides who may answer it.
+    pub belongs: Option<Belonging>,
 }
 
 /// The host that a request is for, without its port; empty when it names none.
@@ -49,7 +51,7 @@ pub fn read<'r>(
     request: &'r RequestHeader,
     circumstances: Circumstances<'r>,
 ) -> Ask<'r> {
-    let Circumstances { client, session, full, tried } = circumstances;
+    let Circumstances { client, session, full, tried, belongs } = circumstances;
     let demand = demand(policy, request);
     let may_pin = policy.pins_from.is_empty() || client.is_some_and(|it| policy.may_pin(it));
     let pin = text(request, &headers::REGION_PIN).filter(|_| may_pin).map(Pin::parse);
@@ -59,7 +61,7 @@ pub fn read<'r>(
         hash(&policy.releases.by, request, client)
     };
     let intent = route.intent.unwrap_or_else(|| Intent::of_method(request.method.as_str()));
-    Ask { route: place, intent, pin, session, demand, client_hash, full, tried }
+    Ask { route: place, intent, pin, session, demand, client_hash, full, tried, belongs }
 }
 
 /// Reads the versions that a request demands of whoever answers it.

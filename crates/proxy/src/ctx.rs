@@ -12,7 +12,7 @@ use tidegate_control::traffic::Entry;
 use tidegate_control::world::{EndpointWorld, RegionWorld};
 use tidegate_core::ask::{Intent, Session};
 use tidegate_core::drain::Outcome;
-use tidegate_core::id::{RegionId, RegionSet};
+use tidegate_core::id::{Epoch, PartitionId, RegionId, RegionSet};
 use tidegate_core::policy::Route;
 use tidegate_core::route::Choice;
 
@@ -47,6 +47,8 @@ pub struct Ctx {
     pub(crate) end: End,
     /// The fenced route that the request came on, and what the fence made of it, in a word.
     pub(crate) fenced: Option<(usize, &'static str)>,
+    /// The partition of the request, where somebody has read it already.
+    pub(crate) partition: Option<PartitionId>,
     /// The fenced write that this request delivers.
     pub(crate) delivery: Option<Box<Delivery>>,
     /// Whether another request carries this one out, and says so in the log.
@@ -132,6 +134,8 @@ pub(crate) struct Routed {
     pub(crate) full: RegionSet,
     /// Regions that could not be reached.
     pub(crate) tried: RegionSet,
+    /// Its partition, where that decides who may answer it.
+    pub(crate) partition: Option<PartitionId>,
 }
 
 /// One attempt at one endpoint. Dropping it closes the request there.
@@ -165,6 +169,7 @@ impl Ctx {
             code: None,
             end: End::default(),
             fenced: None,
+            partition: None,
             delivery: None,
             is_carried: false,
             version: None,
@@ -176,6 +181,12 @@ impl Ctx {
             Stage::New => None,
             Stage::Routed(routed) | Stage::Sent(routed, _) => Some(routed),
         }
+    }
+
+    /// The partition and the epoch of a write that somebody owns.
+    pub(crate) fn owned_write(&self) -> Option<(PartitionId, Epoch)> {
+        let routed = self.routed()?;
+        routed.partition.zip(routed.choice.epoch)
     }
 
     pub(crate) fn attempt(&self) -> Option<&Attempt> {
@@ -372,6 +383,7 @@ pub(crate) mod tests {
             watch: None,
             fence: None,
             gates: None,
+            ownership: None,
         }
     }
 
@@ -393,6 +405,7 @@ pub(crate) mod tests {
             strategy: Strategy::default(),
             sticky: Stickiness::Off,
             fence: None,
+            owned: None,
             timeouts: Timeouts {
                 connect: Duration::from_secs(1),
                 first_byte: Duration::from_secs(1),
@@ -416,6 +429,7 @@ pub(crate) mod tests {
             client_hash: 0,
             full: RegionSet::EMPTY,
             tried: RegionSet::EMPTY,
+            belongs: None,
         }
     }
 }

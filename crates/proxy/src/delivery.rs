@@ -23,6 +23,7 @@ use tidegate_core::fence::meaning::{self, Depth, Judging, Meaning};
 use tidegate_core::fence::proof::NonDelivery;
 use tidegate_core::fence::record::{Answer, Body, Doubt};
 use tidegate_core::fence::rules::Settled;
+use tidegate_core::id::PartitionId;
 use tidegate_fence::ticket::Settlement;
 use tidegate_fence::{Sending, Ticket};
 use tokio::sync::oneshot;
@@ -43,6 +44,7 @@ pub(crate) struct Freight {
     pub(crate) began: Instant,
     pub(crate) version: Version,
     pub(crate) carriage: Carriage,
+    pub(crate) partition: Option<PartitionId>,
     pub(crate) delivery: Box<Delivery>,
 }
 
@@ -55,7 +57,8 @@ impl Freight {
     ) -> Self {
         let (world, id) = (Arc::clone(&ctx.world), ctx.id.clone());
         let (sequence, began) = (ctx.sequence, ctx.began);
-        Self { world, id, sequence, began, version, carriage, delivery }
+        let partition = ctx.partition;
+        Self { world, id, sequence, began, version, carriage, partition, delivery }
     }
 
     /// Takes it from the request that is sent; `None` for those that clients send.

@@ -13,6 +13,7 @@ use tidegate_control::sessions::Sessions;
 
 use crate::delivery::Stamps;
 use crate::session::{self, Keeping};
+use tidegate_core::id::Epoch;
 
 /// A wish for a region.
 pub const REGION_PIN: HeaderName = HeaderName::from_static("x-region-pin");
@@ -178,6 +179,17 @@ pub(crate) fn is_end_to_end(request: &RequestHeader) -> bool {
 /// As for [`receive`].
 pub fn send(request: &mut RequestHeader, region: &HeaderValue) -> Result<()> {
     edit_request(request, |parts| drop(parts.headers.insert(REGION, region.clone())))
+}
+
+/// Tells an endpoint under which change of ownership it is asked to write. What a client says of that is
+/// never believed.
+///
+/// # Errors
+/// As for [`receive`].
+pub(crate) fn stamp_epoch(request: &mut RequestHeader, epoch: Epoch) -> Result<()> {
+    let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(epoch.0.to_string()));
+    let value = value.unwrap_or(HeaderValue::from_static("0"));
+    edit_request(request, |parts| drop(parts.headers.insert(FENCE_EPOCH, value)))
 }
 
 /// Tells an endpoint under which claim it is asked to write.

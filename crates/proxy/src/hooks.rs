@@ -1,12 +1,11 @@
 //! The life of a request, hook by hook.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -30,13 +29,16 @@ use crate::delivery::{Freight, proof_of, proof_without_connection};
 use crate::fencing::claiming::Fences;
 use crate::headers::{self, Client, Served, Whose};
 use crate::metrics::{ISSUED, Metrics};
+use crate::owning;
 use crate::peer::{Carriage, silence};
 use crate::session::{Brought, Keeping};
 
 use attempt::{await_answer, may_try_again, next_after, next_peer, refused_on_the_way};
+use identity::{client_of, peer_of};
 
 mod attempt;
 mod fenced;
+mod identity;
 mod log;
 
 /// Seconds for which Pingora keeps an idle connection of a client: without end.
@@ -75,18 +77,6 @@ impl Proxy {
         }
     }
 
-    /// The client's own id of the request, or a new one: the process and the place in it.
-    fn request_id(&self, session: &Session, ctx: &Ctx) -> HeaderValue {
-        if let Some(id) = headers::request_id(session.req_header()) {
-            return id.clone();
-        }
-        let mut id = [b'-'; 33];
-        let (process, place) = id.split_at_mut(17);
-        write_hex(process.get_mut(..16).unwrap_or_default(), self.process);
-        write_hex(place, ctx.sequence);
-        HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
-    }
-
     /// Finds the route and the region.
     fn decide(&self, session: &Session, ctx: &mut Ctx) -> Result<Routed, Problem> {
         let request = session.req_header();
@@ -98,8 +88,14 @@ impl Proxy {
         ctx.brought = Brought::read(&ctx.world.sessions, of_policy, request, when);
         let snapshot = &ctx.world.snapshot;
         let (full, tried) = (ctx.world.full(), RegionSet::EMPTY);
-        let circumstances =
-            Circumstances { client: ctx.client, session: ctx.session(), full, tried };
+        let partition = match ctx.partition {
+            Some(known) => Some(known),
+            None => owning::partition(&snapshot.policy, of_policy, request, &[])
+                .map_err(Problem::no_partition)?,
+        };
+        let belongs = owning::belonging(&ctx.world, partition);
+        let (client, visited) = (ctx.client, ctx.session());
+        let circumstances = Circumstances { client, session: visited, full, tried, belongs };
         let ask = ask::read(&snapshot.policy, (place, of_policy), request, circumstances);
         let decided = route(snapshot, &ask);
         if let Some(brought) = &ctx.brought {
@@ -119,6 +115,7 @@ impl Proxy {
             client_hash: ask.client_hash,
             full,
             tried,
+            partition,
         })
     }
 }
@@ -129,16 +126,6 @@ impl Proxy {
         self.fences.as_ref()?;
         let (place, route) = ask::route(&ctx.world.snapshot.policy, session.req_header())?;
         route.fence.as_ref().map(|_| place)
-    }
-}
-
-/// Writes a number in hexadecimal, with zeros in front.
-fn write_hex(out: &mut [u8], number: u64) {
-    let mut left = number;
-    for digit in out.iter_mut().rev() {
-        let nibble = u8::try_from(left & 15).unwrap_or_default();
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        left >>= 4;
     }
 }
 
@@ -159,18 +146,6 @@ fn carriage(session: &Session) -> Carriage {
 /// Whether the answer proper is still to come: 100, 103 and the like, but not a change of protocol.
 fn is_interim(response: &ResponseHeader) -> bool {
     response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// The address of the client: the peer, or whom a believed peer names.
-fn client_of(session: &Session, ctx: &Ctx) -> Option<IpAddr> {
-    let peer = peer_of(session)?;
-    let policy = &ctx.world.snapshot.policy;
-    if !policy.trusts(peer) {
-        return Some(peer);
-    }
-    let chain = session.req_header().headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
-    let mut named = chain.unwrap_or_default().rsplit(',').map_while(|it| it.trim().parse().ok());
-    Some(named.find(|it| !policy.trusts(*it)).unwrap_or(peer))
 }
 
 /// Answers a request of this process to itself, which only wants to know whether somebody does.
@@ -217,10 +192,6 @@ fn receive(session: &mut Session, ctx: &Ctx) -> Result<()> {
         }
         (None, _) | (_, None) => Ok(()),
     }
-}
-
-fn peer_of(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|it| it.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 #[async_trait]
@@ -324,12 +295,19 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        let owned = ctx.owned_write();
+        if let Some((partition, epoch)) = owned {
+            owning::permit(&ctx.world, partition, epoch)?;
+        }
         if let Some(delivery) = &mut ctx.delivery {
             delivery.begin()?;
         }
         if ctx.routed().is_some_and(|it| it.carriage == Carriage::Grpc) {
             // Taken off as what belongs to one connection, and wanted on each of them.
             request.insert_header(http::header::TE, "trailers")?;
+        }
+        if let Some((_, epoch)) = owned {
+            headers::stamp_epoch(request, epoch)?;
         }
         match ctx.endpoint() {
             Some((region, _)) if 1 < ctx.attempts => headers::send(request, &region.name),

@@ -14,6 +14,7 @@ pub mod fencing;
 pub mod headers;
 mod hooks;
 pub mod metrics;
+pub mod owning;
 mod peer;
 mod relay;
 pub mod session;

@@ -11,13 +11,14 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use serde_json::{Value as Json, json};
 use tidegate_control::metrics::{CONTENT_TYPE, Metrics};
+use tidegate_control::ownership::Owners;
 use tidegate_control::{Gates, Handle, clock};
 use tidegate_core::board::Event;
 use tidegate_proxy::connection::Connection;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::ending::Ending;
-use crate::explain::{Question, answer};
+use crate::explain::{Known, Question, answer};
 use crate::fence::desk::Desk;
 use crate::reload::Reloads;
 use crate::state::State;
@@ -27,6 +28,7 @@ use crate::verbs::VERSION;
 pub(crate) mod fence;
 mod gates;
 pub(crate) mod open;
+mod ownership;
 mod policy;
 mod upgrade;
 pub(crate) mod window;
@@ -62,6 +64,7 @@ pub(crate) struct Admin {
     upgrades: Upgrades,
     fence: Option<Desk>,
     gates: Gates,
+    owners: Option<Owners>,
     rights: Rights,
 }
 
@@ -145,11 +148,11 @@ impl Admin {
     pub(crate) fn new(
         handle: Handle,
         upgrades: Upgrades,
-        (reloads, fence, gates): (Reloads, Option<Desk>, Gates),
+        (reloads, fence, gates, owners): (Reloads, Option<Desk>, Gates, Option<Owners>),
         rights: Rights,
     ) -> Self {
         let (metrics, ending) = (Arc::clone(handle.metrics()), upgrades.ending().clone());
-        Self { handle, metrics, ending, reloads, upgrades, fence, gates, rights }
+        Self { handle, metrics, ending, reloads, upgrades, fence, gates, owners, rights }
     }
 
     async fn answer(&self, call: &Call, body: &[u8]) -> Answer {
@@ -195,6 +198,7 @@ impl Admin {
                 gates::told(&self.gates, &self.gates.policy(), query).await
             }
             (_, ["v1", "fence", page @ ..]) => self.fence(method, page, (query, body)).await,
+            (_, ["v1", "ownership", page @ ..]) => self.ownership(method, page, body).await,
             ("POST", ["v1", "explain"]) => self.explain(body),
             ("POST", ["v1", "regions", region, verb]) => {
                 self.change((region, None), verb, query).await
@@ -206,7 +210,7 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "no_such_page",
                 "nothing here; try /livez, /readyz, /metrics, /version, /v1/state, /v1/policy, \
-                 /v1/drains, /v1/streams, /v1/window, /v1/gates, /v1/fence",
+                 /v1/drains, /v1/streams, /v1/window, /v1/gates, /v1/fence, /v1/ownership",
             ),
         }
     }
@@ -256,7 +260,8 @@ impl Admin {
             }
         };
         let world = self.handle.world();
-        match answer(&world.snapshot, &world.sessions, world.full(), &question) {
+        let known = Known { full: world.full(), is_leased: world.permits.is_leased(clock::now()) };
+        match answer(&world.snapshot, &world.sessions, known, &question) {
             Ok(answer) => Answer::json(&answer),
             Err(trouble) => {
                 Answer::problem(StatusCode::BAD_REQUEST, "bad_question", &trouble.to_string())

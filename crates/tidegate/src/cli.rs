@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod fence;
 pub(crate) mod gate;
+pub(crate) mod ownership;
 
 /// Exit code of a bad policy or a failed start.
 pub(crate) const FAILED: u8 = 1;
@@ -89,6 +90,9 @@ pub(crate) enum Verb {
     /// hold duplicates back. What the operator has opened stays open until the operator closes it,
     /// and for `fence.failover_window` beyond.
     Window(Window),
+    /// See which region takes which writes, and change it.
+    #[command(subcommand)]
+    Ownership(ownership::Ownership),
     /// Look at the memory of writes, and end doubts.
     #[command(subcommand)]
     Fence(fence::Fence),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use tidegate_control::clock;
 use tidegate_control::sessions::Sessions;
-use tidegate_core::ask::Ask as CoreAsk;
+use tidegate_core::ask::{Ask as CoreAsk, Belonging};
 use tidegate_core::explain::{Explanation, explain as explain_core};
 use tidegate_core::id::{RegionId, RegionSet};
 use tidegate_core::policy::Policy;
@@ -19,6 +19,7 @@ use tidegate_core::route::{Cause, Choice, PinOutcome, SessionOutcome, admits};
 use tidegate_core::snapshot::Snapshot;
 use tidegate_proxy::answer::Problem;
 use tidegate_proxy::ask::{self, Circumstances};
+use tidegate_proxy::owning;
 use tidegate_proxy::session::Brought;
 
 use crate::cli::{Ask, Output};
@@ -46,7 +47,8 @@ pub(crate) fn explain(asked: &Ask, output: Output) -> Result<ExitCode, Trouble> 
     let answer = if let Some(path) = &asked.policy {
         let policy = Arc::new(tidegate_policy::load_file(path)?);
         let (snapshot, full) = world(&policy, asked.state.as_deref())?;
-        answer(&snapshot, &Arc::new(Sessions::of(&policy.sticky, None)), full, &question)?
+        let known = Known { full, is_leased: true };
+        answer(&snapshot, &Arc::new(Sessions::of(&policy.sticky, None)), known, &question)?
     } else {
         let body = json!(question).to_string();
         let reply = client::send(&asked.admin.admin, "POST", "/v1/explain", &body)?;
@@ -85,11 +87,20 @@ pub(crate) fn question(asked: &Ask) -> Result<Question, Trouble> {
     Ok(Question { method, path, headers, client: asked.client })
 }
 
+/// What is known beside a snapshot.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    /// The regions that are full.
+    pub(crate) full: RegionSet,
+    /// Whether it may be relied on what is known of owners.
+    pub(crate) is_leased: bool,
+}
+
 /// Decides a request in a snapshot, and keeps every reason.
 pub(crate) fn answer(
     snapshot: &Snapshot,
     sessions: &Arc<Sessions>,
-    full: RegionSet,
+    known: Known,
     question: &Question,
 ) -> Result<Json, Trouble> {
     let request = request(question)?;
@@ -106,7 +117,20 @@ pub(crate) fn answer(
     let brought = Brought::read(sessions, route, &request, (None, clock::now()));
     let session = brought.as_ref().and_then(Brought::session);
     let (client, tried) = (question.client, RegionSet::EMPTY);
-    let circumstances = Circumstances { client, session, full, tried };
+    let Known { full, is_leased } = known;
+    let partition = match owning::partition(policy, route, &request, &[]) {
+        Ok(partition) => partition,
+        Err(why) => {
+            let problem = Problem::no_partition(why);
+            let (status, code, title) = (problem.status, problem.code, problem.title);
+            return Ok(json!({
+                "outcome": "refused", "status": status, "code": code, "title": title,
+                "route": &*route.name, "generation": generation, "passed": [],
+            }));
+        }
+    };
+    let belongs = partition.map(|partition| Belonging { partition, is_leased });
+    let circumstances = Circumstances { client, session, full, tried, belongs };
     let ask = ask::read(policy, (place, route), &request, circumstances);
     let Explanation { outcome, passed } = explain_core(snapshot, &ask);
     let passed: Vec<_> = passed.iter().map(|it| pass(snapshot, *it)).collect();
@@ -129,6 +153,9 @@ pub(crate) fn answer(
         merge(&mut told, json!({ "outcome": word }));
         merge(&mut answer, json!({ "session": told }));
     }
+    if let Some(belongs) = belongs {
+        merge(&mut answer, json!({ "ownership": owned(snapshot, belongs) }));
+    }
     merge(
         &mut answer,
         json!({
@@ -137,6 +164,17 @@ pub(crate) fn answer(
         }),
     );
     Ok(answer)
+}
+
+/// Whose a request is.
+fn owned(snapshot: &Snapshot, Belonging { partition, is_leased }: Belonging) -> Json {
+    let rules = snapshot.policy.ownership.as_ref();
+    let name = rules.and_then(|it| it.partitions.get(partition.index())).map(|it| &*it.name);
+    let owner = snapshot.owners.get(partition.index()).copied().unwrap_or_default();
+    json!({
+        "partition": name, "region": owner.region.map(|it| snapshot.name(it)),
+        "epoch": owner.epoch.0, "standing": owner.standing.word(), "leased": is_leased,
+    })
 }
 
 fn request(question: &Question) -> Result<RequestHeader, Trouble> {

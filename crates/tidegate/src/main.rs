@@ -20,6 +20,7 @@ mod explain;
 mod fence;
 mod gate;
 mod notify;
+mod ownership;
 mod process_key;
 mod queues;
 mod region;
@@ -72,6 +73,7 @@ fn carry_out(verb: Verb, output: Output) -> Result<ExitCode, Trouble> {
         Verb::Fence(verb) => fence::verbs::carry_out(&verb, output),
         Verb::Gate(verb) => gate::carry_out(&verb, output),
         Verb::Promote { dry_run: _, emergency, asked } => gate::promote(&asked, emergency, output),
+        Verb::Ownership(verb) => ownership::carry_out(&verb, output),
         Verb::Failback(of) => verbs::change(&of, "failback", output),
         Verb::Window(asked) => window::window(&asked, output),
         Verb::Upgrade { binary, within, force, admin } => {

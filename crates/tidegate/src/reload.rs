@@ -90,6 +90,8 @@ pub(crate) enum Refused {
     Policy(Box<Report>),
     /// These changes cannot be made by a running process.
     Fixed(Vec<Change>),
+    /// It divides into other partitions in a way that other balancers could not tell apart.
+    Division(&'static str),
     /// A listener cannot be opened.
     Listener(Trouble),
     /// Another policy waits for its confirmation, so long yet.
@@ -113,7 +115,7 @@ impl Refused {
     /// How it is counted; what is no attempt to put a policy in force is not.
     pub(crate) fn result(&self) -> Option<ReloadResult> {
         Some(match self {
-            Self::Policy(_) => ReloadResult::BadPolicy,
+            Self::Policy(_) | Self::Division(_) => ReloadResult::BadPolicy,
             Self::Fixed(_) => ReloadResult::NeedsUpgrade,
             Self::Listener(_) => ReloadResult::BadListener,
             Self::Pending(_) => ReloadResult::Pending,
@@ -129,6 +131,7 @@ impl Refused {
             Self::NothingPending => "nothing_pending",
             Self::NoFile
             | Self::Policy(_)
+            | Self::Division(_)
             | Self::Fixed(_)
             | Self::Listener(_)
             | Self::Pending(_)
@@ -141,7 +144,11 @@ impl Refused {
     /// Whether a policy was read that is not in force.
     fn has_read(&self) -> bool {
         match self {
-            Self::Policy(_) | Self::Fixed(_) | Self::Listener(_) | Self::Busy => true,
+            Self::Policy(_)
+            | Self::Division(_)
+            | Self::Fixed(_)
+            | Self::Listener(_)
+            | Self::Busy => true,
             Self::Pending(_) | Self::Stale { .. } | Self::NothingPending | Self::NoFile => false,
         }
     }
@@ -156,6 +163,7 @@ impl fmt::Display for Refused {
                 let changes = changes.join("; ");
                 write!(f, "{changes}: a running process cannot change this; upgrade or restart it")
             }
+            Self::Division(why) => f.write_str(why),
             Self::Listener(trouble) => write!(f, "{trouble}"),
             Self::Pending(left) => {
                 let seconds = left.as_secs();

@@ -13,6 +13,7 @@ use pingora::services::background::background_service;
 use pingora_proxy::HttpProxy;
 use tidegate_control::endpoints_file::NotEndpoints;
 use tidegate_control::metrics::Metrics;
+use tidegate_control::ownership::OwnershipKeeper;
 use tidegate_control::{Controller, Gates};
 use tidegate_core::policy::{EndpointAddress, Listener, Policy};
 use tidegate_proxy::Proxy;
@@ -134,6 +135,9 @@ impl Balancer {
         let desk = fences.as_ref().and_then(|it| Desk::open(it.fence.clone(), &metrics));
         let (gates, gate_keeper) = Gates::new(handle.clone());
         metrics.register(|registry| gates.register(registry));
+        let owning =
+            fences.as_ref().map(|it| OwnershipKeeper::new(handle.clone(), it.fence.clone()));
+        let (owning, owners) = owning.unzip();
         let proxy = Proxy::new(handle.clone(), of_proxy, access.clone(), fences);
         let doors = Doors::new(traffic(&server, proxy), connections, lent.clone());
         doors.commit(doors.prepare(wishes(&policy), &mut inherited)?);
@@ -142,7 +146,7 @@ impl Balancer {
         let (reloader, reloads) = Reloader::new((Arc::clone(&policy), origin), of_process);
         let upgrades = Upgrades::new(handle.clone(), ending.clone(), elders.clone(), called);
         let admin = add_admin(&mut server, &policy, (&mut inherited, &lent), |rights| {
-            let parts = (reloads.clone(), desk.clone(), gates.clone());
+            let parts = (reloads.clone(), desk.clone(), gates.clone(), owners.clone());
             Admin::new(handle.clone(), upgrades.clone(), parts, rights)
         })?;
         inherited.close();
@@ -157,6 +161,9 @@ impl Balancer {
         if let Some(desk) = desk {
             let evidence = FenceEvidence::new(gates, desk);
             server.add_service(background_service("fence-evidence", evidence));
+        }
+        if let Some(owning) = owning {
+            server.add_service(background_service("ownership", owning));
         }
         server.add_service(background_service("reload", ReloadService::new(reloader)));
         server.add_service(background_service("upgrades", upgrades.clone()));

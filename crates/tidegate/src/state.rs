@@ -16,9 +16,11 @@ use tidegate_core::Moment;
 use tidegate_core::contract::{Accepts, Contract, Found, Report, Value, Weight};
 use tidegate_core::drain::{Cause, Flip};
 use tidegate_core::health::ProbeFailure;
-use tidegate_core::id::{EndpointId, Generation, KeySet, RegionId, RegionSet};
+use tidegate_core::id::{EndpointId, Epoch, Generation, KeySet, RegionId, RegionSet};
+use tidegate_core::ownership::Standing;
+use tidegate_core::policy::owning::PartitionPolicy;
 use tidegate_core::policy::{EndpointSource, Policy, RegionPolicy};
-use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+use tidegate_core::snapshot::{Endpoint, Held, Owner, Region, Snapshot, Verdict};
 
 /// What a report may have at a key that is no value of a contract, besides an object.
 const WRONG_TYPES: [&str; 6] =
@@ -35,12 +37,25 @@ pub(crate) struct State {
     policy: Json,
     /// The regions.
     regions: Vec<RegionState>,
+    /// Who owns what; each partition is at home and open when left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    owners: Vec<OwnerState>,
     /// The failover window; told, and not read back.
     #[serde(skip_serializing_if = "Json::is_null")]
     window: Json,
     /// What has left the policy and has something open still; told, and not read back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     removed: Vec<Json>,
+}
+
+/// Who owns a partition.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerState {
+    partition: String,
+    region: String,
+    epoch: u64,
+    standing: String,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -150,6 +165,9 @@ pub(crate) enum Unusable {
     /// It uses a word that is no reason to hold a region back.
     #[error("`{0}` holds no region: recovering, waiting_for_operator, frozen or ejected")]
     Held(String),
+    /// It uses a word that is no standing of an owner.
+    #[error("`{0}` is no standing: open, opening, unknown, outdated or gone_back")]
+    Standing(String),
     /// It gives a reason for which no probe fails.
     #[error("no probe fails because of `{0}`")]
     Failure(String),
@@ -178,6 +196,7 @@ impl State {
             policy: Json::Null,
             generation: snapshot.generation.0,
             regions: snapshot.iter().map(region).collect(),
+            owners: owners(snapshot),
             window: window::told(snapshot, clock::now()),
             removed: removed.map(|it| drain(it, clock::now())).collect(),
         }
@@ -210,8 +229,47 @@ impl State {
         let regions = regions.collect::<Result<Vec<_>, _>>()?;
         let full = self.regions.iter().filter(|it| it.full);
         let full = full.filter_map(|it| policy.region(&it.name)).collect();
-        Ok((Snapshot::new(Generation(self.generation), Arc::clone(policy), regions), full))
+        let mut snapshot = Snapshot::new(Generation(self.generation), Arc::clone(policy), regions);
+        snapshot.owners = self.owned(&snapshot)?;
+        Ok((snapshot, full))
     }
+}
+
+impl State {
+    /// Who owns each partition of the policy.
+    fn owned(&self, snapshot: &Snapshot) -> Result<Arc<[Owner]>, Unusable> {
+        let rules = snapshot.policy.ownership.as_ref();
+        let partitions = rules.map(|it| &*it.partitions).unwrap_or_default();
+        let owner = |of_policy: &PartitionPolicy| {
+            let stated = self.owners.iter().find(|it| it.partition == *of_policy.name);
+            let Some(OwnerState { region, epoch, standing, .. }) = stated else {
+                let (region, standing) = (Some(of_policy.home), Standing::Open);
+                return Ok(Owner { region, epoch: Epoch(0), standing });
+            };
+            let id = snapshot.policy.region(region);
+            let region = id.ok_or_else(|| Unusable::Region(region.clone()))?;
+            let found = STANDINGS.into_iter().find(|it| it.word() == *standing);
+            let standing = found.ok_or_else(|| Unusable::Standing(standing.clone()))?;
+            Ok(Owner { region: Some(region), epoch: Epoch(*epoch), standing })
+        };
+        partitions.iter().map(owner).collect()
+    }
+}
+
+const STANDINGS: [Standing; 5] =
+    [Standing::Open, Standing::Opening, Standing::Unknown, Standing::Outdated, Standing::GoneBack];
+
+/// Who owns each partition, by names.
+fn owners(snapshot: &Snapshot) -> Vec<OwnerState> {
+    let rules = snapshot.policy.ownership.as_ref();
+    let partitions = rules.map(|it| &*it.partitions).unwrap_or_default();
+    let state = |(partition, owner): (&PartitionPolicy, &Owner)| OwnerState {
+        partition: partition.name.to_string(),
+        region: owner.region.map_or("-", |it| snapshot.name(it)).to_owned(),
+        epoch: owner.epoch.0,
+        standing: owner.standing.word().to_owned(),
+    };
+    partitions.iter().zip(&*snapshot.owners).map(state).collect()
 }
 
 impl RegionState {

@@ -140,6 +140,7 @@ impl Keeper {
             | Event::Counted(_)
             | Event::Released(_)
             | Event::WindowAsked { .. }
+            | Event::Owned(_)
             | Event::Tick => {}
         }
         self.effects.extend(self.board.apply(clock::now(), event));
@@ -195,6 +196,7 @@ impl Keeper {
             let before = self.world.load_full();
             let is_same = Arc::ptr_eq(&snapshot.policy, &before.snapshot.policy)
                 && snapshot.regions == before.snapshot.regions
+                && snapshot.owners == before.snapshot.owners
                 && snapshot.window == before.snapshot.window;
             if !is_same {
                 let is_open = snapshot.window.is_open();

@@ -1,7 +1,7 @@
 //! Base64 with the standard alphabet and padding (RFC 4648, 4), as senders of webhooks write it.
 
 /// The bytes that some digits stand for; nothing but the one right way to write them is read.
-pub(super) fn decode(digits: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(digits: &[u8]) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(4) {
         return None;
     }

@@ -8,11 +8,11 @@ const DEPTH_MAX: usize = 128;
 
 /// The document is not JSON, not an object, nested too deep, or has one of the names twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadJson;
+pub(crate) struct BadJson;
 
 /// The texts with these names at the top of an object; `None` for one that is not there or is not
 /// a text.
-pub(super) fn texts<const N: usize>(
+pub(crate) fn texts<const N: usize>(
     document: &[u8],
     names: [&str; N],
 ) -> Result<[Option<String>; N], BadJson> {
@@ -36,6 +36,27 @@ pub(super) fn texts<const N: usize>(
             found.clone_from(&text);
         }
     }
+    reader.blanks();
+    if reader.rest.is_empty() { Ok(found) } else { Err(BadJson) }
+}
+
+/// What stands at a place of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pointed {
+    /// Nothing.
+    Nothing,
+    /// A text.
+    Text(String),
+    /// A number as it is written, `true`, `false` or `null`.
+    Word(String),
+    /// A list or an object.
+    Many,
+}
+
+/// What stands where the names lead, one level after the other. In a list a name is a place.
+pub(crate) fn pointed(document: &[u8], names: &[String]) -> Result<Pointed, BadJson> {
+    let mut reader = Reader { rest: std::str::from_utf8(document).map_err(|_not| BadJson)? };
+    let found = reader.pointed(names, 0)?;
     reader.blanks();
     if reader.rest.is_empty() { Ok(found) } else { Err(BadJson) }
 }
@@ -81,6 +102,58 @@ impl Reader<'_> {
             _ => self.word()?,
         }
         Ok(None)
+    }
+
+    /// Goes over a value, and gives back what the names lead to in it.
+    fn pointed(&mut self, names: &[String], depth: usize) -> Result<Pointed, BadJson> {
+        if DEPTH_MAX < depth {
+            return Err(BadJson);
+        }
+        self.blanks();
+        let Some((name, rest)) = names.split_first() else {
+            let before = self.rest;
+            return Ok(match before.chars().next() {
+                Some('"') => Pointed::Text(self.text()?),
+                Some('{' | '[') => {
+                    self.value(depth)?;
+                    Pointed::Many
+                }
+                _ => {
+                    self.word()?;
+                    let length = before.len() - self.rest.len();
+                    Pointed::Word(before.get(..length).unwrap_or_default().to_owned())
+                }
+            });
+        };
+        let (open, close) = match self.rest.chars().next() {
+            Some('{') => ('{', '}'),
+            Some('[') => ('[', ']'),
+            _ => return self.value(depth).map(|_| Pointed::Nothing),
+        };
+        self.expect(open)?;
+        let (mut found, mut seen, mut place) = (Pointed::Nothing, false, 0_usize);
+        while !self.takes(close) {
+            if 0 < place {
+                self.expect(',')?;
+            }
+            let is_it = if open == '{' {
+                self.blanks();
+                let it = self.text()?;
+                self.expect(':')?;
+                it == *name
+            } else {
+                place.to_string() == *name
+            };
+            place += 1;
+            if !is_it {
+                self.value(depth + 1)?;
+            } else if std::mem::replace(&mut seen, true) {
+                return Err(BadJson);
+            } else {
+                found = self.pointed(rest, depth + 1)?;
+            }
+        }
+        Ok(found)
     }
 
     fn list(&mut self, open: char, close: char, depth: usize) -> Result<(), BadJson> {

@@ -12,6 +12,7 @@ use super::{PinOutcome, Reason, Refusal, SessionOutcome, route};
 use line::with;
 
 mod line;
+mod owners;
 mod sessions;
 
 /// Routes one request in one world. `explain` must say the same and account for every region.
@@ -36,6 +37,7 @@ fn check(world: &str, request: &str, answer: &str) {
                 if let Some(release) = choice.release(&snapshot.policy, ask.session) {
                     told.push(format!("release={release}"));
                 }
+                told.extend(choice.epoch.map(|it| format!("epoch={it}")));
                 told.join(" ")
             }
             Err(refusal) => refusal.code().to_owned(),
@@ -419,10 +421,16 @@ fn differences_are_those_of_the_endpoint_that_comes_closest() {
 fn words_are_stable_and_no_two_are_the_same() {
     let codes: BTreeSet<&str> = Refusal::ALL.iter().map(|it| it.code()).collect();
     assert_eq!(codes.len(), Refusal::ALL.len());
-    let reasons =
-        [Reason::Pin, Reason::Session, Reason::Nearest, Reason::Spill, Reason::LastResort];
+    let reasons = [
+        Reason::Pin,
+        Reason::Session,
+        Reason::Owner,
+        Reason::Nearest,
+        Reason::Spill,
+        Reason::LastResort,
+    ];
     let reasons = reasons.map(Reason::word);
-    assert_eq!(reasons, ["pin", "session", "nearest", "spill", "last_resort"]);
+    assert_eq!(reasons, ["pin", "session", "owner", "nearest", "spill", "last_resort"]);
     for verdict in Verdict::ALL {
         assert_eq!(Verdict::from_word(&verdict.to_string()), Some(verdict));
     }

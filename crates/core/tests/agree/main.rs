@@ -181,6 +181,7 @@ fn plain(route: usize) -> Ask<'static> {
         client_hash: u64::MAX,
         full: RegionSet::EMPTY,
         tried: RegionSet::EMPTY,
+        belongs: None,
     }
 }
 

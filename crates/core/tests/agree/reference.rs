@@ -1,8 +1,9 @@
 //! Routing once more, written in the most obvious way: lists that are filtered and sorted.
 
-use tidegate_core::ask::Ask;
+use tidegate_core::ask::{Ask, Intent};
 use tidegate_core::contract::{Found, Report, Value};
-use tidegate_core::id::{KeyId, RegionId};
+use tidegate_core::id::{Epoch, KeyId, RegionId};
+use tidegate_core::ownership::Standing;
 use tidegate_core::policy::{OnDrain, PinRule, Require, Route, Strategy};
 use tidegate_core::route::{Assigned, Choice, PinOutcome, Reason, Refusal, SessionOutcome};
 use tidegate_core::snapshot::{Endpoint, Region, Snapshot, Verdict};
@@ -27,6 +28,12 @@ pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusa
         let is_elsewhere = outside.iter().any(|(_, it)| matches(snapshot, route, ask, it));
         return Err(refusal(ask, &inside, is_elsewhere));
     }
+    let mut left: Vec<RegionId> = matching.iter().map(|(id, _)| *id).collect();
+    left.extend(home.map(|(id, _)| id));
+    let (left, epoch, is_owner) = owners(snapshot, route, ask, left)?;
+    let matching: Vec<Place<'_>> =
+        matching.into_iter().filter(|(id, _)| left.contains(id)).collect();
+    let home = home.filter(|(id, _)| left.contains(id));
     let untried = find(&keep(&matching, &|(id, _)| !ask.tried.contains(*id)));
     if untried.is_empty() && home.is_none() {
         return Err(Refusal::Unreachable);
@@ -37,7 +44,7 @@ pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusa
             let (_, assigned) = released(snapshot, route, ask, vec![place]);
             let (reason, pin) = (Reason::Pin, PinOutcome::Honoured);
             let session = session(place);
-            return Ok(Choice { region: place.0, reason, pin, session, assigned });
+            return Ok(Choice { region: place.0, reason, pin, session, assigned, epoch });
         }
         Some((outcome, _)) => outcome,
         None => return Err(Refusal::PinUnavailable),
@@ -45,21 +52,69 @@ pub(crate) fn route(snapshot: &Snapshot, ask: &Ask<'_>) -> Result<Choice, Refusa
     if let Some(home) = home {
         let (_, assigned) = released(snapshot, route, ask, vec![home]);
         let (reason, session) = (Reason::Session, SessionOutcome::Honoured);
-        return Ok(Choice { region: home.0, reason, pin, session, assigned });
+        return Ok(Choice { region: home.0, reason, pin, session, assigned, epoch });
     }
     let (mut candidates, assigned) = released(snapshot, route, ask, untried);
     candidates.sort_by_key(|place| standing(snapshot, route, place));
     let first = candidates.first().map(|(id, _)| *id);
     let roomy = candidates.iter().find(|(id, _)| !ask.full.contains(*id));
     let (region, chosen) = roomy.copied().ok_or(Refusal::Full)?;
-    let reason = if chosen.held.is_some() {
+    let reason = if is_owner {
+        Reason::Owner
+    } else if chosen.held.is_some() {
         Reason::LastResort
     } else if Some(region) == first {
         Reason::Nearest
     } else {
         Reason::Spill
     };
-    Ok(Choice { region, reason, pin, session: session((region, chosen)), assigned })
+    Ok(Choice { region, reason, pin, session: session((region, chosen)), assigned, epoch })
+}
+
+/// Which of the regions the partition of a request leaves, the epoch of a write, and whether only
+/// its owner is left.
+fn owners(
+    snapshot: &Snapshot,
+    route: &Route,
+    ask: &Ask<'_>,
+    regions: Vec<RegionId>,
+) -> Result<(Vec<RegionId>, Option<Epoch>, bool), Refusal> {
+    let Some(belonging) = ask.belongs else { return Ok((regions, None, false)) };
+    let owner = snapshot.owners.get(belonging.partition.index());
+    let Some((owner, region)) = owner.and_then(|it| Some((it, it.region?))) else {
+        return Err(Refusal::OwnerUnsure);
+    };
+    let is_write = ask.intent == Intent::Write;
+    if is_write {
+        match owner.standing {
+            Standing::Open if belonging.is_leased => {}
+            Standing::Open | Standing::Unknown | Standing::GoneBack => {
+                return Err(Refusal::OwnerUnsure);
+            }
+            Standing::Opening => return Err(Refusal::OwnerMoving),
+            Standing::Outdated => return Err(Refusal::OwnerOutdated),
+        }
+    }
+    let may_cross = route.owned.as_ref().and_then(|it| it.crossing.as_ref()).filter(|_| !is_write);
+    let (own, others): (Vec<RegionId>, Vec<RegionId>) =
+        regions.into_iter().partition(|it| *it == region);
+    let is_there = own.iter().any(|it| may_cross.is_none() || !ask.tried.contains(*it));
+    if is_there {
+        return Ok((own, is_write.then_some(owner.epoch), true));
+    }
+    let wanted = may_cross.and_then(|it| it.index_hash.as_deref());
+    let all_report = |id: &RegionId| {
+        let endpoints = snapshot.region(*id).map(|it| &it.endpoints);
+        endpoints
+            .into_iter()
+            .flatten()
+            .all(|it| says(it.report.as_deref(), KeyId(1), wanted.unwrap_or("-")))
+    };
+    let others: Vec<RegionId> = others.into_iter().filter(all_report).collect();
+    if others.is_empty() || may_cross.is_none() {
+        return Err(Refusal::OwnerUnavailable);
+    }
+    Ok((others, None, false))
 }
 
 /// The region of the session, if it may have it.

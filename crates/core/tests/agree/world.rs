@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tidegate_core::Moment;
-use tidegate_core::ask::{Ask, Demand, Intent, Pin, Session};
+use tidegate_core::ask::{Ask, Belonging, Demand, Intent, Pin, Session};
 use tidegate_core::contract::{
     Accepts, Contract, Expectation, Found, INDEX_HASH, MODEL_TAG, Mismatch, Report, SCHEMA_REV,
     Value, Weight,
 };
-use tidegate_core::id::{EndpointId, Generation, KeyId, KeySet, Name, RegionId, RegionSet};
+use tidegate_core::id::{
+    EndpointId, Epoch, Generation, KeyId, KeySet, Name, PartitionId, RegionId, RegionSet,
+};
+use tidegate_core::ownership::Standing;
+use tidegate_core::policy::owning::{Crossing, PartitionSource, RouteOwnership};
 use tidegate_core::policy::{OnDrain, PinRule, Policy, Require, Route, Strategy};
-use tidegate_core::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+use tidegate_core::snapshot::{Endpoint, Held, Owner, Region, Snapshot, Verdict};
 
 use crate::sample;
 
@@ -38,7 +42,21 @@ pub(crate) fn snapshot(rng: &mut Rng) -> Snapshot {
     }
     let places = (0..=u8::MAX).zip(&policy.regions);
     let regions = places.map(|(place, it)| region(rng, (place, &it.name), &policy)).collect();
-    Snapshot::new(Generation(1), Arc::new(policy), regions)
+    let mut snapshot = Snapshot::new(Generation(1), Arc::new(policy), regions);
+    snapshot.owners = (0..3).map(|place| owner(rng, place)).collect();
+    snapshot
+}
+
+fn owner(rng: &mut Rng, epoch: u64) -> Owner {
+    let region = (rng.u8(..8) != 0).then(|| RegionId(rng.u8(..6)));
+    let standing = match rng.u8(..8) {
+        0 => Standing::Opening,
+        1 => Standing::Unknown,
+        2 => Standing::Outdated,
+        3 => Standing::GoneBack,
+        _ => Standing::Open,
+    };
+    Owner { region, epoch: Epoch(epoch), standing }
 }
 
 fn route(rng: &mut Rng, plain: Route) -> Route {
@@ -48,8 +66,14 @@ fn route(rng: &mut Rng, plain: Route) -> Route {
         pin: pick(rng, &[PinRule::Soft, PinRule::Soft, PinRule::Require, PinRule::Ignore]),
         strategy: pick(rng, &[Strategy::Nearest, Strategy::Measured]),
         residency,
+        owned: Some(RouteOwnership { source: PartitionSource::Only, crossing: crossing(rng) }),
         ..plain
     }
+}
+
+fn crossing(rng: &mut Rng) -> Option<Crossing> {
+    let index_hash = Some(pick(rng, &["a1", "b2"]).into());
+    rng.bool().then(|| Crossing { index_hash, ..Crossing::default() })
 }
 
 fn contract(rng: &mut Rng) -> Contract {
@@ -197,6 +221,10 @@ pub(crate) fn ask(rng: &mut Rng, snapshot: &Snapshot) -> Ask<'static> {
         client_hash: rng.u64(..),
         full: rarely(rng),
         tried: rarely(rng),
+        belongs: (rng.u8(..4) == 0).then(|| Belonging {
+            partition: PartitionId(rng.u16(..4)),
+            is_leased: rng.u8(..4) != 0,
+        }),
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn policy(regions: &[(&str, u32)]) -> Policy {
         watch: None,
         fence: None,
         gates: None,
+        ownership: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn route() -> Route {
         strategy: Strategy::default(),
         sticky: Stickiness::Off,
         fence: None,
+        owned: None,
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_mins(2),

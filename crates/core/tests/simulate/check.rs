@@ -234,6 +234,12 @@ fn nobody_is_refused_without_need(decision: &Decision<'_>) -> Result<(), String>
             fit.retain(|(id, _)| Some(*id) == pinned && !decision.ask.tried.contains(*id));
             "fit and pinned"
         }
+        Refusal::OwnerUnavailable
+        | Refusal::OwnerUnsure
+        | Refusal::OwnerMoving
+        | Refusal::OwnerOutdated => {
+            return Err(format!("refused with {refusal:?} though nobody owns anything"));
+        }
         Refusal::Unmet | Refusal::UnknownRelease | Refusal::DemandedIsDown => {
             return Err(format!("refused with {refusal:?} though nothing is demanded"));
         }

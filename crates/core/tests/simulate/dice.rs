@@ -167,6 +167,7 @@ pub(crate) fn plain(route: usize) -> Ask<'static> {
         client_hash: 0,
         full: RegionSet::EMPTY,
         tried: RegionSet::EMPTY,
+        belongs: None,
     }
 }
 

@@ -193,7 +193,8 @@ impl Oracle {
             | Event::Observed { .. }
             | Event::Leaving(_)
             | Event::Counted(_)
-            | Event::WindowAsked { .. } => {}
+            | Event::WindowAsked { .. }
+            | Event::Owned(_) => {}
         }
     }
 

@@ -50,6 +50,10 @@ impl<'t> Rows<'t> {
         self.now
     }
 
+    pub(super) fn transaction(&self) -> &Transaction<'t> {
+        self.transaction
+    }
+
     pub(super) fn is_window_open(&self) -> bool {
         self.is_window_open
     }
@@ -287,6 +291,6 @@ fn moment(stored: i64) -> Moment {
     Moment(unsigned(stored))
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

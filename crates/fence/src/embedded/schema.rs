@@ -68,6 +68,7 @@ pub(super) fn open(
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(says)?;
     prepare(&transaction, settings)?;
+    super::owning::make(&transaction).map_err(says)?;
     // Inside the transaction, so no process can have begun to live since with claims that are seen
     // here.
     let rows = Rows::new(&transaction, (settings.clock)(), true);

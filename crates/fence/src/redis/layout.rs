@@ -69,7 +69,8 @@ impl Names {
         self.with_key('f', key)
     }
 
-    /// The sign that a window is open, and that somebody looks after the store, for all balancers.
+    /// The sign that a window is open, and that somebody looks after the store, for all balancers; and
+    /// who owns what.
     pub(super) fn shared(&self, what: &str) -> Vec<u8> {
         format!("{}:{{000}}:{what}", self.prefix).into_bytes()
     }

@@ -43,6 +43,8 @@ scripts! {
     DUE = COMMON, include_str!("lua/due.lua");
     OPEN = COMMON, include_str!("lua/open.lua");
     FAMILY = COMMON, include_str!("lua/family.lua");
+    HOLD = COMMON, include_str!("lua/hold.lua");
+    SWAP = COMMON, include_str!("lua/swap.lua");
     FOUND = include_str!("lua/found.lua");
 }
 

@@ -9,6 +9,7 @@ use tidegate_harness::{RedisCluster, RedisPlan, RedisSentinels};
 
 mod claims;
 mod doubts;
+mod ownership;
 mod place;
 mod reference;
 mod retention;
@@ -93,6 +94,12 @@ cases! {
         answers_are_forgotten_after_their_time,
         a_forgotten_doubt_is_counted,
         nothing_is_forgotten_while_a_window_is_open;
+    ownership:
+        whoever_knows_the_last_table_may_change_it,
+        one_of_many_changes_wins,
+        nobody_is_overlooked_who_acts_on_an_older_table,
+        whoever_is_silent_is_waited_for_until_its_time_is_over,
+        the_largest_table_is_kept;
     waits:
         duplicates_wait_for_the_answer,
         duplicates_wait_for_another_process,

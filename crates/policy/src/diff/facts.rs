@@ -45,12 +45,18 @@ impl Facts {
         if let Some(gates) = &policy.gates {
             facts.of_gates(gates);
         }
+        if let Some(ownership) = &policy.ownership {
+            facts.of_ownership(ownership, policy);
+        }
         facts.add("drain", "", of_drain(&policy.drain));
         facts.add("stop", "", of_stop(&policy.stop));
         for route in &policy.routes {
             facts.add("route", &route.name, of_route(route, policy));
             if let Some(fence) = &route.fence {
                 facts.of_fenced(&route.name, fence);
+            }
+            if let Some(owned) = &route.owned {
+                facts.of_owned(&route.name, owned);
             }
         }
         facts.number_namesakes();
@@ -81,6 +87,7 @@ impl Facts {
             stop: _,
             fence: _,
             gates: _,
+            ownership: _,
         } = policy;
         let socket = socket.as_ref().map(|it| it.display());
         self.add("site", "", said([("name", or_none(site.as_ref()))]));
@@ -283,6 +290,7 @@ fn of_route(route: &Route, policy: &Policy) -> Said {
         timeouts: Timeouts { connect, first_byte, idle, websocket_idle, grpc_idle, body, total },
         sticky,
         fence: _,
+        owned: _,
     } = route;
     said([
         ("takes", written::path(path)),

@@ -120,6 +120,7 @@ impl Lowering<'_> {
             timeouts,
             sticky: Self::stickiness(route.sticky),
             fence: self.route_fence(place, route, file),
+            owned: self.route_ownership(place, route, file),
         }
     }
 

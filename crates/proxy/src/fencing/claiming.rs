@@ -8,7 +8,6 @@ use http::HeaderValue;
 use tidegate_core::fence::family::Kin;
 use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::rules::Claimed;
-use tidegate_core::id::Epoch;
 use tidegate_core::policy::fencing::{OtherIndex, RouteFence, StoreDown};
 use tidegate_core::window::Window;
 use tidegate_fence::{Ask, Claim, Fence, Lease, Refusal, Ticket};
@@ -17,9 +16,6 @@ use tokio::sync::oneshot;
 use super::Named;
 use crate::answer::Problem;
 use crate::delivery::{Delivery, Shared, Stamps, detach};
-
-/// The epoch of every write until regions own what they write.
-pub(crate) const EPOCH: Epoch = Epoch(0);
 
 const BYPASSED: HeaderValue = HeaderValue::from_static("bypassed");
 const DEGRADED: HeaderValue = HeaderValue::from_static("degraded");
@@ -84,7 +80,7 @@ impl Claiming<'_> {
         match claim {
             Claim::Won(ticket) => {
                 let lease = ticket.lease();
-                let stamps = stamps(key, Some(&ticket), word);
+                let stamps = self.stamps(key, Some(&ticket), word);
                 let delivery = Delivery::won(ticket, stamps, Arc::clone(self.shared));
                 Fate::Delivered(Box::new(delivery), lease)
             }
@@ -119,7 +115,8 @@ impl Claiming<'_> {
                 drop(claimed.send(sending));
             }
         });
-        let delivery = Delivery::beside(claim, stamps(key, None, None), Arc::clone(self.shared));
+        let delivery =
+            Delivery::beside(claim, self.stamps(key, None, None), Arc::clone(self.shared));
         Fate::Delivered(Box::new(delivery), None)
     }
 
@@ -132,7 +129,7 @@ impl Claiming<'_> {
         match (rule, self.stand_in()) {
             (StoreDown::NodeLocal, Some(local)) => self.claim_locally(local, key).await,
             (StoreDown::Pass, _) => {
-                let stamps = stamps(key, None, Some(BYPASSED));
+                let stamps = self.stamps(key, None, Some(BYPASSED));
                 let delivery = Delivery::unclaimed(stamps, Arc::clone(self.shared));
                 Fate::Delivered(Box::new(delivery), None)
             }
@@ -155,18 +152,19 @@ impl Claiming<'_> {
             Err(refusal) => Fate::Refused(Problem::unclaimed(refusal)),
         }
     }
-}
 
-/// What an endpoint is told of a claim.
-fn stamps(key: FenceKey, ticket: Option<&Ticket>, word: Option<HeaderValue>) -> Stamps {
-    let value = |text: String| {
-        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("-"))
-    };
-    Stamps {
-        key: value(key.to_string()),
-        owner: ticket.map_or(HeaderValue::from_static("-"), |it| value(it.owner().to_string())),
-        epoch: value(EPOCH.0.to_string()),
-        attempt: HeaderValue::from(ticket.map_or(1, |it| u16::from(it.attempt()))),
-        word,
+    /// What an endpoint is told of a claim.
+    fn stamps(&self, key: FenceKey, ticket: Option<&Ticket>, word: Option<HeaderValue>) -> Stamps {
+        let value = |text: String| {
+            HeaderValue::from_maybe_shared(Bytes::from(text))
+                .unwrap_or(HeaderValue::from_static("-"))
+        };
+        Stamps {
+            key: value(key.to_string()),
+            owner: ticket.map_or(HeaderValue::from_static("-"), |it| value(it.owner().to_string())),
+            epoch: value(self.ask.epoch.0.to_string()),
+            attempt: HeaderValue::from(ticket.map_or(1, |it| u16::from(it.attempt()))),
+            word,
+        }
     }
 }

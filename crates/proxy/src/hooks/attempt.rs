@@ -17,6 +17,7 @@ use crate::ask::{self, Circumstances};
 use crate::ctx::{Attempt, Ctx, End, FAILED_PER_REGION_MAX, Next, Routed, Stage};
 use crate::delivery::TOO_LATE;
 use crate::headers;
+use crate::owning;
 use crate::peer::line::make_closable;
 use crate::peer::{Carriage, Limits, peer, silence};
 
@@ -217,7 +218,9 @@ fn ask_of<'r>(session: &'r Session, ctx: &'r Ctx, routed: &Routed) -> Option<Ask
     let policy = &ctx.world.snapshot.policy;
     let of_policy = policy.routes.get(routed.route)?;
     let Routed { client_hash, full, tried, .. } = *routed;
-    let circumstances = Circumstances { client: ctx.client, session: ctx.session(), full, tried };
+    let belongs = owning::belonging(&ctx.world, routed.partition);
+    let (client, visited) = (ctx.client, ctx.session());
+    let circumstances = Circumstances { client, session: visited, full, tried, belongs };
     let read = ask::read(policy, (routed.route, of_policy), session.req_header(), circumstances);
     Some(Ask { client_hash, ..read })
 }

@@ -15,18 +15,24 @@ use tidegate_core::fence::fingerprint::Fingerprint;
 use tidegate_core::fence::meaning::{Depth, Judging};
 use tidegate_core::fence::reply::{self, Replying};
 use tidegate_core::fence::rules::{Claimed, LEASE_MARGIN};
+use tidegate_core::id::{Epoch, PartitionId, RegionSet};
+use tidegate_core::policy::Route;
 use tidegate_core::policy::fencing::{KeyQuota, RouteFence};
+use tidegate_core::route::owner_of;
 use tidegate_fence::quota::{Charge, Quota};
 use tidegate_fence::{Ask, Lease};
 
+use super::identity::client_of;
 use super::{Proxy, carriage, limit, receive};
 use crate::answer::Problem;
+use crate::ask::{self, Circumstances};
 use crate::ctx::{Ctx, End, Stage};
 use crate::delivery::{Freight, Shared, detach};
-use crate::fencing::claiming::{Claiming, EPOCH, Fate};
+use crate::fencing::claiming::{Claiming, Fate};
 use crate::fencing::start::{CLAIMED_WITHIN_BYTES, Start, WHOLE_BYTES_MAX};
 use crate::fencing::{Named, Write, replay};
 use crate::headers;
+use crate::owning;
 use crate::peer::{Carriage, silence};
 use crate::relay;
 
@@ -35,6 +41,7 @@ struct Prepared {
     start: Start,
     named: Named,
     ask: Ask,
+    partition: Option<PartitionId>,
 }
 
 impl Proxy {
@@ -63,7 +70,7 @@ impl Proxy {
         let silence = silence(carriage, &route.timeouts, route.stream);
         session.set_read_timeout(Some(silence));
         session.set_write_timeout(Some(silence));
-        let Prepared { start, named, ask } = match prepare(session, ctx, place).await? {
+        let Prepared { start, named, ask, partition } = match prepare(session, ctx, place).await? {
             Ok(prepared) => prepared,
             Err(problem) => {
                 self.fence_made(ctx, place, problem.code);
@@ -71,6 +78,7 @@ impl Proxy {
                 return Ok(true);
             }
         };
+        ctx.partition = partition;
         let shared = Arc::new(Shared::default());
         let claiming = Claiming {
             fences,
@@ -220,12 +228,14 @@ impl Proxy {
         ctx: &mut Ctx,
         freight: Freight,
     ) -> Result<bool> {
-        let Freight { world, id, sequence, began, version, carriage, delivery } = freight;
+        let Freight { world, id, sequence, began, version, carriage, partition, delivery } =
+            freight;
+        ctx.partition = partition;
         (ctx.world, ctx.id, ctx.sequence, ctx.began) = (world, id, sequence, began);
         ctx.version = Some(version);
         // Whoever waits to be told to go on was told so when the body was read.
         session.req_header_mut().remove_header(&EXPECT);
-        ctx.client = super::client_of(session, ctx);
+        ctx.client = client_of(session, ctx);
         let (stamps, word) = (delivery.stamps.clone(), delivery.word());
         ctx.delivery = Some(delivery);
         match self.decide(session, ctx) {
@@ -288,7 +298,7 @@ async fn prepare(
     let (route, of_route) = (write.route, write.fence);
     let deadline = route.timeouts.body.map(|it| (ctx.began, it));
     let mut start = Start::new(write.fingerprinter(), deadline);
-    let is_wanted_whole = write.needs_whole_body();
+    let is_wanted_whole = write.needs_whole_body() || stands_in_body(route);
     read_start(session, &mut start, is_wanted_whole).await?;
     if is_wanted_whole && !start.is_whole {
         return Ok(Err(Problem::too_large(WHOLE_BYTES_MAX)));
@@ -301,10 +311,14 @@ async fn prepare(
         Ok(named) => named,
         Err(problem) => return Ok(Err(problem)),
     };
+    let (partition, epoch) = match owner(ctx, &write, (place, &body)) {
+        Ok(owner) => owner,
+        Err(problem) => return Ok(Err(problem)),
+    };
     let longest = route.timeouts.idle.max(route.timeouts.first_byte);
     let ask = Ask {
         fingerprint: start.fingerprint(),
-        epoch: EPOCH,
+        epoch,
         lease: route.timeouts.total.unwrap_or(longest).saturating_add(LEASE_MARGIN),
         retention: rules.retention,
         is_repeatable: of_route.is_repeatable,
@@ -315,7 +329,36 @@ async fn prepare(
         }),
         coalesce_wait: of_route.coalesce_wait,
     };
-    Ok(Ok(Prepared { start, named, ask }))
+    Ok(Ok(Prepared { start, named, ask, partition }))
+}
+
+fn stands_in_body(route: &Route) -> bool {
+    route.owned.as_ref().is_some_and(|it| it.source.needs_body())
+}
+
+/// The partition of a write and the epoch under which it would be delivered. Whoever cannot deliver
+/// it does not claim it.
+fn owner(
+    ctx: &Ctx,
+    write: &Write<'_, '_>,
+    (place, body): (usize, &[u8]),
+) -> Result<(Option<PartitionId>, Epoch), Problem> {
+    let (policy, route) = (write.policy, write.route);
+    let partition = owning::partition(policy, route, write.request, body);
+    let partition = partition.map_err(Problem::no_partition)?;
+    let Some(belongs) = owning::belonging(&ctx.world, partition) else {
+        return Ok((None, Epoch(0)));
+    };
+    let snapshot = &ctx.world.snapshot;
+    let refused = |refusal| {
+        let (full, tried) = (RegionSet::EMPTY, RegionSet::EMPTY);
+        let (client, belongs) = (ctx.client, Some(belongs));
+        let circumstances = Circumstances { client, session: None, full, tried, belongs };
+        let ask = ask::read(policy, (place, route), write.request, circumstances);
+        Problem::refused(refusal, snapshot, &ask)
+    };
+    let (_, epoch) = owner_of(snapshot, belongs).map_err(refused)?;
+    Ok((partition, epoch))
 }
 
 async fn read_start(session: &mut Session, start: &mut Start, is_wanted_whole: bool) -> Result<()> {

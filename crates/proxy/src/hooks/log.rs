@@ -45,6 +45,7 @@ pub(crate) fn reason(choice: &Choice) -> &'static str {
     match choice.reason {
         Reason::Pin => told!("pin", choice.pin, choice.session),
         Reason::Session => told!("session", choice.pin, choice.session),
+        Reason::Owner => told!("owner", choice.pin, choice.session),
         Reason::Nearest => told!("nearest", choice.pin, choice.session),
         Reason::Spill => told!("spill", choice.pin, choice.session),
         Reason::LastResort => told!("last_resort", choice.pin, choice.session),

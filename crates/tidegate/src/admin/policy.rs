@@ -98,6 +98,7 @@ fn refusal(refused: &Refused) -> Answer {
     let status = match refused {
         Refused::Policy(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::Fixed(_)
+        | Refused::Division(_)
         | Refused::Listener(_)
         | Refused::Pending(_)
         | Refused::NothingPending
@@ -121,6 +122,7 @@ fn title(refused: &Refused) -> String {
     match refused {
         Refused::Policy(_) => "the policy is not right; the one in force stays".to_owned(),
         Refused::Fixed(_)
+        | Refused::Division(_)
         | Refused::Listener(_)
         | Refused::Pending(_)
         | Refused::Stale { .. }

@@ -84,7 +84,7 @@ fn resolve(asked: &Resolve) -> Result<Json, Trouble> {
 }
 
 /// The user who runs this program; the system says who, and not the user.
-fn user() -> Result<String, Trouble> {
+pub(crate) fn user() -> Result<String, Trouble> {
     let process = std::fs::metadata("/proc/self");
     let process = process.map_err(|error| Trouble::doing("find out who asks")(&error))?;
     Ok(format!("uid {}", process.uid()))

@@ -182,6 +182,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(Refused::Fixed(fixed));
         }
+        may_divide(&self.in_force.policy, &policy, options).map_err(Refused::Division)?;
         if changes.is_empty() {
             // Its text may be another one, with other comments.
             (self.in_force.text, self.in_force.source) = (text, Source::File);
@@ -315,4 +316,25 @@ impl Reloader {
         let is_free = self.pending.is_none() && self.path.is_some();
         self.in_force.policy.watch.filter(|_| is_free)
     }
+}
+
+/// Another division into partitions has to be told from the one before by every balancer, and once it
+/// is written nobody can go back to the one before.
+fn may_divide(old: &Policy, new: &Policy, options: &Options) -> Result<(), &'static str> {
+    let (Some(old), Some(new)) = (&old.ownership, &new.ownership) else { return Ok(()) };
+    let is_another = old.digest() != new.digest();
+    if is_another && new.version <= old.version {
+        return Err(
+            "the partitions are divided otherwise: raise `ownership.version`, here and on \
+                    every other balancer",
+        );
+    }
+    if new.version < old.version {
+        return Err("`ownership.version` only grows: other balancers go by the greatest");
+    }
+    if new.version != old.version && options.confirm_within.is_some() {
+        return Err("another `ownership.version` is written into the store, and cannot be rolled \
+                    back: reload without `--confirm-within`");
+    }
+    Ok(())
 }

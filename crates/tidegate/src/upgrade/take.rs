@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long a first process lets clients wait until it knows where they may go.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a successor waits for the store to tell who owns what.
+const OWNERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// The process that this one is to replace.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
@@ -224,9 +227,19 @@ impl Arrival {
         }
     }
 
+    /// Waits until writes that somebody owns may be sent, so that none is refused for an upgrade.
+    async fn until_owners_are_known(&self) {
+        let is_owned = || self.handle.world().snapshot.policy.ownership.is_some();
+        while is_owned() && !self.handle.permits().is_leased(clock::now()) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// The way of a process that takes over.
     async fn succeed(&self, mut predecessor: Predecessor) {
         self.until_it_may_succeed(&mut predecessor).await;
+        // Without its store it serves reads, as the process before it does.
+        drop(timeout(OWNERS_WITHIN, self.until_owners_are_known()).await);
         let elders = self.elders.clone();
         let pid = predecessor.pid;
         // The wait is for another process, and must not hold up this runtime.

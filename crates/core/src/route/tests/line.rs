@@ -10,19 +10,23 @@
 //!
 //! A request is `read` or `write` and then `pin=eu;strict`, `session=eu/r1`, `index=`, `schema=`, `model=`,
 //! `release=`, `hash=`, `full=us,eu`, `tried=us,eu`; and, about its route, `require=answer`,
-//! `pins=require`, `pins=ignore`, `residency=us,eu`, `measured`.
+//! `pins=require`, `pins=ignore`, `residency=us,eu`, `measured`. `owner=us` says who owns its partition, and
+//! then `opening`, `unknown`, `outdated`, `gone-back` or `unleased` how certain that is; `crossing=a1`
+//! which index another region has to report.
 
 use std::sync::Arc;
 
 use crate::Moment;
-use crate::ask::{Ask, Demand, Intent, Pin, Session};
+use crate::ask::{Ask, Belonging, Demand, Intent, Pin, Session};
 use crate::contract::{
     Accepts, Expectation, Found, INDEX_HASH, MODEL_TAG, Report, SCHEMA_REV, Weight,
 };
-use crate::id::{EndpointId, Generation, KeyId, KeySet, Name, RegionSet};
+use crate::id::{EndpointId, Epoch, Generation, KeyId, KeySet, Name, PartitionId, RegionSet};
+use crate::ownership::Standing;
+use crate::policy::owning::{Crossing, PartitionSource, RouteOwnership};
 use crate::policy::{OnDrain, PinRule, Policy, Require, Strategy};
 use crate::sample;
-use crate::snapshot::{Endpoint, Held, Region, Snapshot, Verdict};
+use crate::snapshot::{Endpoint, Held, Owner, Region, Snapshot, Verdict};
 
 /// Makes the world and the request that two lines describe.
 pub(super) fn with(world: &str, request: &str, test: impl Fn(&Snapshot, &Ask<'_>)) {
@@ -34,7 +38,8 @@ pub(super) fn with(world: &str, request: &str, test: impl Fn(&Snapshot, &Ask<'_>
     change_route(&mut policy, &words);
     let mut numbers = 0..;
     let regions = parts.iter().map(|it| region(it, &policy, &mut numbers)).collect();
-    let snapshot = Snapshot::new(Generation(1), Arc::new(policy), regions);
+    let mut snapshot = Snapshot::new(Generation(1), Arc::new(policy), regions);
+    snapshot.owners = owner(&words, &snapshot.policy).into_iter().collect();
     test(&snapshot, &ask(&words, &snapshot.policy));
 }
 
@@ -149,6 +154,19 @@ fn disputed(region: &Region, policy: &Policy) -> KeySet {
     policy.contract.agreed().filter(differ).collect()
 }
 
+fn owner(words: &[&str], policy: &Policy) -> Option<Owner> {
+    let name = words.iter().find_map(|it| it.strip_prefix("owner="))?;
+    let standings = [
+        ("opening", Standing::Opening),
+        ("unknown", Standing::Unknown),
+        ("outdated", Standing::Outdated),
+        ("gone-back", Standing::GoneBack),
+    ];
+    let standing = standings.into_iter().find(|(word, _)| words.contains(word));
+    let standing = standing.map_or(Standing::Open, |(_, it)| it);
+    Some(Owner { region: policy.region(name), epoch: Epoch(7), standing })
+}
+
 fn change_route(policy: &mut Policy, words: &[&str]) {
     let residency = words.iter().find_map(|it| it.strip_prefix("residency="));
     let residency = residency.map(|names| set(names, policy));
@@ -159,6 +177,11 @@ fn change_route(policy: &mut Policy, words: &[&str]) {
             "require=answer" => route.require = Require::Answer,
             "pins=require" => route.pin = PinRule::Require,
             "pins=ignore" => route.pin = PinRule::Ignore,
+            crossing if crossing.starts_with("crossing=") => {
+                let index_hash = crossing.strip_prefix("crossing=").map(Into::into);
+                let crossing = Some(Crossing { index_hash, ..Crossing::default() });
+                route.owned = Some(RouteOwnership { source: PartitionSource::Only, crossing });
+            }
             "measured" => route.strategy = Strategy::Measured,
             _ => {}
         }
@@ -176,6 +199,7 @@ fn ask<'a>(words: &[&'a str], policy: &Policy) -> Ask<'a> {
         client_hash: 0,
         full: RegionSet::EMPTY,
         tried: RegionSet::EMPTY,
+        belongs: None,
     };
     for word in &words[1..] {
         match word.split_once('=').unwrap_or((word, "")) {
@@ -192,7 +216,15 @@ fn ask<'a>(words: &[&'a str], policy: &Policy) -> Ask<'a> {
             ("hash", it) => ask.client_hash = it.parse().unwrap(),
             ("full", names) => ask.full = set(names, policy),
             ("tried", names) => ask.tried = set(names, policy),
-            ("require" | "pins" | "residency" | "measured", _) => {}
+            ("owner", _) => {
+                let is_leased = !words.contains(&"unleased");
+                ask.belongs = Some(Belonging { partition: PartitionId(0), is_leased });
+            }
+            (
+                "require" | "pins" | "residency" | "measured" | "crossing" | "opening" | "unknown"
+                | "outdated" | "gone-back" | "unleased",
+                _,
+            ) => {}
             _ => panic!("no such word of a request: {word}"),
         }
     }
