@@ -171,16 +171,18 @@ pub fn judge(
     if set.questions.len() < limits.questions_min {
         faults.push(Fault::TooFewQuestions(set.questions.len(), limits.questions_min));
     }
-    match reference.and_then(|it| Some((it, drift(set, of, it)?))) {
-        None => faults.push(Fault::OtherSet),
-        Some((reference, drift)) => {
-            faults.extend(drifted(set, limits, of, (reference, drift)));
-            if let Reference::Region(other) = reference {
-                faults.extend(ranks(set, limits, of, other));
-            }
+    let compared = reference.and_then(|it| Some((it, drift(set, of, it)?)));
+    if let Some((reference, drift)) = compared {
+        faults.extend(drifted(set, limits, of, (reference, drift)));
+        if let Reference::Region(other) = reference {
+            faults.extend(ranks(set, limits, of, other));
         }
     }
     faults.extend(absolute(set, limits, of));
+    if compared.is_none() {
+        // Last, because a reference that is red itself is why there is none.
+        faults.push(Fault::OtherSet);
+    }
     faults
 }
 

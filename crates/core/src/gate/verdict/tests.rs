@@ -511,6 +511,18 @@ fn a_reference_that_moves_away_slowly_does_not_take_the_others_along() {
 }
 
 #[test]
+fn a_reference_that_is_red_itself_says_why_before_it_says_that_there_is_none() {
+    let mut scene = Scene::good();
+    scene.regions.iter_mut().for_each(|it| it.delta_s = 0.5);
+    let mut book = scene.book();
+    book.baseline = None;
+    let gate = book.planned(&Move::default(), Moment(1_000_000));
+    assert_eq!(shut_by(&gate), ["probes us red median", "probes eu red median"]);
+    let reason = &gate.shut_by().next().unwrap().reason;
+    assert!(reason.ends_with("there is nothing of this probe set to compare with"), "{reason}");
+}
+
+#[test]
 fn without_a_baseline_nothing_is_proven() {
     let mut scene = Scene::good();
     let mut book = scene.book();
