@@ -94,13 +94,18 @@ impl RedisSentinels {
         wait_until(SETTLE_DEADLINE, "the group is whole again", || self.is_settled())
     }
 
+    /// Waits until there is a master, and a replica to confirm what it takes.
+    #[track_caller]
+    pub fn until_served(&self) -> Duration {
+        let is_confirmed = |master: &Redis| (0..REPLICAS).any(|nth| is_online(master, nth));
+        wait_until(SETTLE_DEADLINE, "a master has a replica", || {
+            self.master().is_some_and(|it| it.is_master() && is_confirmed(it))
+        })
+    }
+
     /// Whether one master has all replicas, and all Sentinels agree on it.
     pub fn is_settled(&self) -> bool {
         let Some(master) = self.master() else { return false };
-        let online = |nth: usize| {
-            let line = master.info(&format!("slave{nth}")).unwrap_or_default();
-            line.contains("state=online")
-        };
         let knows_all = |sentinel: &Redis| {
             let words = ["SENTINEL", "CKQUORUM", &self.name];
             let quorum = sentinel.try_command(&words).is_ok_and(|it| it.text().starts_with("OK 3"));
@@ -108,12 +113,17 @@ impl RedisSentinels {
             quorum && told.is_ok_and(|it| it.list().len() == REPLICAS)
         };
         master.is_master()
-            && (0..REPLICAS).all(online)
+            && (0..REPLICAS).all(|nth| is_online(master, nth))
             && self
                 .sentinels
                 .iter()
                 .all(|it| self.master_by(it) == Some(master.address()) && knows_all(it))
     }
+}
+
+fn is_online(master: &Redis, nth: usize) -> bool {
+    let line = master.info(&format!("slave{nth}")).unwrap_or_default();
+    line.contains("state=online")
 }
 
 fn start_sentinel(at: &RedisPlan, plan: &RedisPlan, name: &str, master: SocketAddr) -> Redis {

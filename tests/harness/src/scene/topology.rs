@@ -133,12 +133,12 @@ impl Topology {
         }
     }
 
-    /// Waits until all of it works again.
+    /// Waits until it works again. Sentinels take ten seconds more to be whole.
     #[track_caller]
     pub(super) fn until_settled(&self) {
         match self {
             Self::None | Self::Embedded | Self::Standalone(_) => {}
-            Self::Sentinels(group) | Self::Unwaited(group) => drop(group.until_settled()),
+            Self::Sentinels(group) | Self::Unwaited(group) => drop(group.until_served()),
             Self::Cluster(cluster) => drop(cluster.until_copied()),
         }
     }
