@@ -28,7 +28,7 @@ const EDITS: [Case<'static>; 18] = [
     ("version: 1", "version: 1\nthreads: 2", "threads 1 → 2"),
     ("socket: admin.sock", "socket: other.sock", "admin: socket admin.sock → other.sock"),
     ("socket: admin.sock", "socket: \"\"", "cannot be the path of a unix socket"),
-    ("version: 1", "version: 1\ngate: { blobs: required }", "`gate` is not built into"),
+    ("version: 1", "version: 1\ngate: { blobs: required }", "did you mean `gates`?"),
     ("version: 1", "version: 1\nwatch: often", "watch"),
 ];
 
