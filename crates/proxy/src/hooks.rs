@@ -212,12 +212,13 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        // What few requests need is in a box: Pingora makes room for all of it for each of them.
         if let Some(freight) = Freight::of(session) {
             return Box::pin(self.deliver(session, ctx, freight)).await;
         }
         ctx.on = Connection::of(session.digest()).map(Connection::begin);
         if ctx.is_own() {
-            answer_own(session).await?;
+            Box::pin(answer_own(session)).await?;
             return Ok(true);
         }
         // Whoever keeps the listener looks after idle connections; a timer of Pingora's is not
@@ -240,7 +241,7 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Err(problem) => {
-                self.answer(session, ctx, &problem).await?;
+                Box::pin(self.answer(session, ctx, &problem)).await?;
                 Ok(true)
             }
         }
@@ -547,8 +548,10 @@ impl ProxyHttp for Proxy {
         if ctx.is_carried {
             return;
         }
-        // Before the exchange counts as ended, so that a stop waits for it.
-        Self::settle(ctx).await;
+        if ctx.delivery.is_some() {
+            // Before the exchange counts as ended, so that a stop waits for it.
+            Box::pin(Self::settle(ctx)).await;
+        }
         ctx.ended();
         if !ctx.is_own() {
             self.log(session, ctx);
