@@ -6,6 +6,7 @@ pub(crate) mod topology;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::topology::Topology;
@@ -64,15 +65,15 @@ impl Scene {
     #[track_caller]
     pub fn played(&self, plan: &CampaignPlan) -> Played {
         self.played_with(plan, |nemesis| {
-            // A balancer may well die while its store changes places.
+            let calm = Calm::default();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while nemesis.rests(300..1500) {
-                        self.topology.breaks(nemesis);
+                        self.topology.breaks(nemesis, &calm);
                     }
                 });
                 while nemesis.rests(50..400) {
-                    self.breaks(nemesis);
+                    calm.unless_master_is_lost(|| self.breaks(nemesis));
                 }
             });
             nemesis.causes("gathering", || self.topology.until_settled());
@@ -114,6 +115,33 @@ impl Scene {
                 region.resume();
             }),
         }
+    }
+}
+
+/// Keeps a balancer alive while its store changes places.
+///
+/// Sentinels and clusters take the best replica that they know of, and it may lack the last moments.
+/// The balancer that remembers them writes them again; if it dies together with the master, they are
+/// lost, and nothing but a second store helps. That is a limit of the fence, and no fault.
+#[derive(Debug, Default)]
+pub(crate) struct Calm(Mutex<()>);
+
+impl Calm {
+    /// How long a balancer has lived before, and lives afterwards.
+    const AROUND_MS: u64 = 1500;
+
+    /// Breaks something else, now or when the store has its new master.
+    pub(crate) fn unless_master_is_lost(&self, breaks: impl FnOnce()) {
+        let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        breaks();
+    }
+
+    /// Takes a master away.
+    pub(crate) fn while_master_is_lost(&self, loses: impl FnOnce()) {
+        let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for_ms(Self::AROUND_MS);
+        loses();
+        for_ms(Self::AROUND_MS);
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::topology::Topology;
-use super::{Stage, policy_text, reloads, tells, thinking_regions};
+use super::{Calm, Stage, policy_text, reloads, tells, thinking_regions};
 use crate::campaign::{CampaignPlan, Nemesis};
 use crate::net::Network;
 use crate::ports::free_port;
@@ -62,15 +62,16 @@ impl PartedScene {
     pub fn played(&self, plan: &CampaignPlan) -> Played {
         let stage = Stage { doors: &self.doors, regions: &self.regions };
         stage.played(plan, |nemesis| {
+            let calm = Calm::default();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     let mut turn = 0;
                     while nemesis.rests(200..900) {
-                        turn += usize::from(self.parts(nemesis, turn));
+                        turn += usize::from(self.parts(nemesis, turn, &calm));
                     }
                 });
                 while nemesis.rests(300..1500) {
-                    self.breaks(nemesis);
+                    calm.unless_master_is_lost(|| self.breaks(nemesis));
                 }
             });
             nemesis.causes("gathering", || self.topology.until_settled());
@@ -79,7 +80,7 @@ impl PartedScene {
 
     /// Parts the network, each time in another way, and joins it when another server is the master.
     /// Answers whether the group was whole, and so could be parted.
-    fn parts(&self, nemesis: &Nemesis, turn: usize) -> bool {
+    fn parts(&self, nemesis: &Nemesis, turn: usize, calm: &Calm) -> bool {
         let (Topology::Sentinels(group) | Topology::Unwaited(group)) = &self.topology else {
             return false;
         };
@@ -94,7 +95,7 @@ impl PartedScene {
             for_ms(nemesis.number(PARTED_MS));
             self.network.join();
         };
-        match turn % 3 {
+        calm.while_master_is_lost(|| match turn % 3 {
             0 => nemesis.causes("parted: a balancer alone with the old master", || {
                 self.network.part(&others);
                 self.network.at(OTHER, promoted);
@@ -110,7 +111,7 @@ impl PartedScene {
                 promoted();
                 healed_later();
             }),
-        }
+        });
         true
     }
 

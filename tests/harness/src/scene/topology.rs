@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::for_ms;
+use super::{Calm, for_ms};
 use crate::campaign::Nemesis;
 use crate::net::Network;
 use crate::redis::Redis;
@@ -106,7 +106,7 @@ impl Topology {
     }
 
     /// Breaks a part of it, if there is a part that may be broken now.
-    pub(super) fn breaks(&self, nemesis: &Nemesis) {
+    pub(super) fn breaks(&self, nemesis: &Nemesis, calm: &Calm) {
         let is_loss = nemesis.number(0..2) == 0;
         match self {
             Self::None | Self::Embedded => {}
@@ -117,7 +117,9 @@ impl Topology {
             }),
             Self::Standalone(redis) => stop_for(nemesis, redis, 50..900),
             Self::Sentinels(group) | Self::Unwaited(group) => match group.master() {
-                Some(old) if group.is_settled() => lose_master(nemesis, group, old),
+                Some(old) if group.is_settled() => {
+                    calm.while_master_is_lost(|| lose_master(nemesis, group, old));
+                }
                 // Shorter than what a promotion takes, and longer than what a call may.
                 Some(master) if is_loss => stop_for(nemesis, master, 50..450),
                 Some(_) | None => {}
@@ -125,7 +127,9 @@ impl Topology {
             Self::Cluster(cluster) => {
                 let key = nemesis.number(0..99).to_string();
                 match cluster.master_of(&key) {
-                    Some(old) if is_loss => lose_shard(nemesis, cluster, &key, old),
+                    Some(old) if is_loss => {
+                        calm.while_master_is_lost(|| lose_shard(nemesis, cluster, &key, old));
+                    }
                     Some(master) => stop_for(nemesis, master, 50..900),
                     None => {}
                 }
