@@ -19,6 +19,7 @@ pub mod traffic;
 pub mod world;
 
 mod assembly;
+mod exchange;
 mod probe;
 mod prober;
 mod tasks;

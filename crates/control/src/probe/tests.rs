@@ -9,6 +9,7 @@ use std::thread;
 
 use tidegate_core::contract::{Found, INDEX_HASH};
 use tidegate_core::id::EndpointId;
+use tidegate_core::policy::Protocol;
 use tidegate_harness::{FakeRegion, Fault, free_address};
 use tokio::runtime::{Builder, Runtime};
 
