@@ -34,7 +34,7 @@ fn moved(asked: &Move) -> Result<Json, Trouble> {
         "partitions": asked.partitions, "from": asked.from, "to": asked.to, "who": who,
         "reason": asked.reason,
     });
-    client::send(&asked.admin, "POST", "/v1/ownership/move", &body.to_string())?.allowed()
+    client::send(&asked.operator.admin, "POST", "/v1/ownership/move", &body.to_string())?.allowed()
 }
 
 fn text<'j>(from: &'j Json, key: &str) -> &'j str {

@@ -120,12 +120,12 @@ fn durability(rules: &RedisRules, info: &Info) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tidegate_core::policy::fencing::{RedisTopology, RedisWait};
 
     use super::*;
 
-    fn rules() -> RedisRules {
+    pub(in crate::redis) fn rules() -> RedisRules {
         RedisRules {
             topology: RedisTopology::Standalone,
             nodes: Vec::new(),

@@ -10,8 +10,9 @@ use tidegate_core::Moment;
 use tidegate_core::fence::key::FenceKey;
 use tidegate_core::fence::record::{Owner, Record, State};
 use tidegate_core::fence::rules::{Knows, Resolution};
-use tidegate_core::policy::fencing::{Durability, RedisNode, RedisRules, RedisTopology, RedisWait};
+use tidegate_core::policy::fencing::RedisNode;
 
+use super::checks::tests::rules;
 use super::checks::{Info, Seen, judge};
 use super::{answer, calls, keeping, layout, monitor, topology};
 use crate::record::tests::record;
@@ -58,19 +59,6 @@ fn errors() -> impl Strategy<Value = Value> {
         let error = format!("-{}\r\n", parts.concat());
         redis::parse_redis_value(error.as_bytes()).unwrap_or(Value::Nil)
     })
-}
-
-fn rules() -> RedisRules {
-    RedisRules {
-        topology: RedisTopology::Standalone,
-        nodes: Vec::new(),
-        user: None,
-        password: None,
-        tls: None,
-        wait: Some(RedisWait { replicas: 1, timeout: Duration::from_millis(50) }),
-        durability: Durability::Aof,
-        prefix: "f".into(),
-    }
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::{Admin, Ask};
+use super::{Admin, Ask, Operator};
 
 /// What to do with the memory of writes.
 #[derive(Debug, Subcommand)]
@@ -22,9 +22,8 @@ pub(crate) enum Fence {
         /// Begin anew, whatever was there: what the store has forgotten may be delivered again.
         #[arg(long)]
         anew: bool,
-        /// Its admin socket; a TCP admin address may only look.
-        #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
-        admin: String,
+        #[command(flatten)]
+        operator: Operator,
     },
     /// Print the open records: writes in doubt, or in flight. The oldest come first.
     Ls(List),
@@ -99,9 +98,8 @@ pub(crate) struct Resolve {
     /// Who knows it; the user who runs this without it.
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<String>,
-    /// Its admin socket; a TCP admin address may only look.
-    #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
-    pub(crate) admin: String,
+    #[command(flatten)]
+    pub(crate) operator: Operator,
 }
 
 /// A write to explain.

@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::Admin;
+use super::{Admin, Operator};
 
 /// What to do with ownership.
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,6 @@ pub(crate) struct Move {
     /// Who says so; the user who runs this without it.
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<String>,
-    /// Its admin socket; a TCP admin address may only look.
-    #[arg(long, default_value = "/run/tidegate/admin.sock", value_name = "ADDRESS")]
-    pub(crate) admin: String,
+    #[command(flatten)]
+    pub(crate) operator: Operator,
 }

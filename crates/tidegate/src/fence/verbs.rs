@@ -34,9 +34,10 @@ pub(crate) fn carry_out(verb: &Fence, output: Output) -> Result<ExitCode, Troubl
             let is_warm = answer.get("warm").and_then(Json::as_bool) == Some(true);
             Ok(if is_warm { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
         }
-        Fence::Init { anew, admin } => {
+        Fence::Init { anew, operator } => {
             let body = json!({ "anew": anew, "who": user()? }).to_string();
-            let begun = client::send(admin, "POST", "/v1/fence/init", &body)?.allowed()?;
+            let begun =
+                client::send(&operator.admin, "POST", "/v1/fence/init", &body)?.allowed()?;
             print(&begun, text::begun)
         }
         Fence::Ls(list) => print(&get(&list.admin.admin, &path_of(list))?, text::list),
@@ -71,7 +72,7 @@ fn page_of(key: &str) -> Result<String, Trouble> {
 /// Ends a doubt about the claim that is there now, and about no later one.
 fn resolve(asked: &Resolve) -> Result<Json, Trouble> {
     let page = page_of(&asked.key)?;
-    let record = client::send(&asked.admin, "GET", &page, "")?.allowed()?;
+    let record = client::send(&asked.operator.admin, "GET", &page, "")?.allowed()?;
     let who = match &asked.by {
         Some(who) => who.clone(),
         None => user()?,
@@ -80,7 +81,8 @@ fn resolve(asked: &Resolve) -> Result<Json, Trouble> {
         "executed": asked.executed, "who": who, "reason": asked.reason,
         "owner": record.get("owner"),
     });
-    client::send(&asked.admin, "POST", &format!("{page}/resolve"), &said.to_string())?.allowed()
+    client::send(&asked.operator.admin, "POST", &format!("{page}/resolve"), &said.to_string())?
+        .allowed()
 }
 
 /// The user who runs this program; the system says who, and not the user.
